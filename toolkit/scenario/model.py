@@ -1,0 +1,263 @@
+"""What a checked scenario is: frozen values in base units, past all doubt.
+
+`toolkit.scenario.load` makes these; everything to the right trusts them.
+Durations are seconds as float, sizes bytes, rates bytes or requests per
+second, prices dollars per hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+__all__ = [
+    "Arrivals",
+    "Deployment",
+    "FixedTiming",
+    "Hardware",
+    "Lengths",
+    "Link",
+    "Model",
+    "Report",
+    "Scenario",
+    "TableTiming",
+    "Timing",
+    "Trace",
+    "Workload",
+]
+
+Discipline = Literal["event", "dejavu"]
+Level = Literal["full", "steps", "requests"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A transformer as its weights and its KV cache see it."""
+
+    name: str
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    parameters: int
+    bytes_per_parameter: float = 2.0
+    bytes_per_kv_value: float = 2.0
+    dejavu_weights_gb: int | None = None
+    """Weights as the published sweep rounds them, GB."""
+    dejavu_kv_gb_per_token: float | None = None
+    """KV cache per request and token as the published sweep rounds it, GB."""
+    source: str = ""
+
+    @property
+    def weights_bytes(self) -> float:
+        return self.parameters * self.bytes_per_parameter
+
+    @property
+    def kv_bytes_per_token(self) -> float:
+        """Bytes of KV cache per token, all layers: 2 x layers x kv heads x head dim x bytes."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * self.bytes_per_kv_value
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A directed channel between machines."""
+
+    name: str
+    bytes_per_s: float
+    latency_s: float = 0.0
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """Machines of one kind and the links between them.
+
+    ``memory_bytes`` and ``price_usd_per_hour`` are None where the scenario
+    names neither a catalog machine nor the figure: then nothing is checked
+    or charged, and the report says so.
+    """
+
+    machines: int
+    machine: str | None = None
+    device: str | None = None
+    devices_per_machine: int | None = None
+    memory_bytes: float | None = None
+    price_usd_per_hour: float | None = None
+    link: Link | None = None
+    links: Literal["per_nic", "shared"] = "per_nic"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """How the machines are put to work."""
+
+    kind: Literal["pipeline", "disaggregated"]
+    batching: Literal["microbatch"] = "microbatch"
+    data_parallel: int = 1
+    prompt_machines: int = 0
+    token_machines: int = 0
+    microbatch_size: int = 1
+    microbatches_in_flight: int | None = None
+    """Most microbatches in a pipeline at once; None: as many as it has stages."""
+    max_wait_s: float = 0.0
+    """Longest wait of a microbatch for more requests; 0 with `entry = "microbatch"`."""
+    router: Literal["round_robin", "shared_queue"] = "round_robin"
+    activations: bool = True
+    transfer: Literal["whole", "layerwise"] = "layerwise"
+    transfer_time_s: float | None = None
+    """Stated time of a prompt stage's KV transfer; None: bytes over the link."""
+    stream_slowdown: float = 1.0
+    """Factor m >= 1 by which streaming stretches the prompt pass."""
+    kv_buffer_bytes: float = 0.0
+    """Room for KV caches beside the token machines' device memory."""
+    memory_fit: Literal["exact", "dejavu", "off"] = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """When entries arrive.
+
+    ``groups`` is the published simulators' process: groups of ``group_size``
+    entries at once (None: one per machine), exponential gaps at
+    ``rate_per_s`` groups per second from the seed 42, the last
+    ``entries % group_size`` entries at 0.
+    """
+
+    kind: Literal["at_zero", "poisson", "times", "groups"]
+    rate_per_s: float = 0.0
+    times_s: tuple[float, ...] = ()
+    group_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long prompts and answers are.
+
+    ``catalog``: drawn from the named quantile table by a Gaussian copula,
+    unless ``prompt_tokens`` or ``output_tokens`` fixes that side.  ``fixed``:
+    both fixed.  ``pairs``: ``pairs`` holds [prompt, output] in order.
+    """
+
+    kind: Literal["catalog", "fixed", "pairs"]
+    name: str | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    pairs: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+    file: str | None = None
+    min_output_tokens: int = 1
+    max_output_tokens: int | None = None
+    max_prompt_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is to be served; see docs for `entry`, repetition and equal work."""
+
+    entries: int
+    entry: Literal["microbatch", "request"]
+    arrivals: Arrivals
+    lengths: Lengths
+    seed: int = 42
+    equal_work_batch: int | None = None
+    """Each entry is repeated equal_work_batch / microbatch_size times."""
+    repeat_order: Literal["in_place", "tiled", "shuffled"] = "in_place"
+
+
+@dataclass(frozen=True, slots=True)
+class FixedTiming:
+    """Times of one microbatch on one stage, as the published command lines give them."""
+
+    prompt_s: float
+    token_s: float
+    cache_s: float = 0.0
+    kind: Literal["fixed"] = "fixed"
+
+
+@dataclass(frozen=True, slots=True)
+class TableTiming:
+    """Times of one microbatch through the whole model on one machine, by batch size.
+
+    ``batch_sizes`` ascending; ``prompt_s`` at ``prompt_tokens`` tokens per
+    request, ``token_s`` at ``context_tokens``.  Divided by the number of
+    stages; interpolated between batch sizes, never extrapolated.
+    """
+
+    name: str
+    batch_sizes: tuple[int, ...]
+    prompt_s: tuple[float, ...]
+    token_s: tuple[float, ...]
+    prompt_tokens: int | None = None
+    context_tokens: int | None = None
+    cache_s: float = 0.0
+    scaling: Literal["none", "linear_in_tokens"] = "none"
+    source: str = ""
+    kind: Literal["table"] = "table"
+
+
+Timing = FixedTiming | TableTiming
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """How much of a run is kept, and which renderings are made of it."""
+
+    level: Level = "full"
+    renderings: tuple[str, ...] = ("perfetto", "chrome")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the report shows beside the standing figures."""
+
+    percentiles: tuple[float, ...] = (50.0, 90.0, 95.0, 99.0)
+    window_s: tuple[float, float] | None = None
+    """Window of the stage timeline; None: chosen from the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One deployment to simulate; or, with `variants`, several to compare.
+
+    ``document`` is the resolved scenario as it would be written in TOML
+    (catalog figures of use filled in), self-contained: loading it again gives
+    an equal scenario.  A scenario with variants is not simulated itself.
+    """
+
+    name: str
+    title: str
+    question: str
+    discipline: Discipline
+    model: Model | None
+    hardware: Hardware
+    deployment: Deployment
+    workload: Workload
+    timing: Timing
+    trace: Trace = field(default_factory=Trace)
+    report: Report = field(default_factory=Report)
+    file: Path | None = None
+    variant: str | None = None
+    variants: tuple[Scenario, ...] = ()
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def run_name(self) -> str:
+        """Folder of the run below traces/ and reports/: `name` or `name-variant`."""
+        return self.name if self.variant is None else f"{self.name}-{self.variant}"
+
+    @property
+    def prompt_stages(self) -> int:
+        """Stages a prompt passes: of the prompt pipeline, or of one colocated replica."""
+        if self.deployment.kind == "disaggregated":
+            return self.deployment.prompt_machines
+        return self.hardware.machines // self.deployment.data_parallel
+
+    @property
+    def token_stages(self) -> int:
+        """Stages a token passes: of the token pipeline, or of one colocated replica."""
+        if self.deployment.kind == "disaggregated":
+            return self.deployment.token_machines
+        return self.hardware.machines // self.deployment.data_parallel
