@@ -195,7 +195,6 @@ TABLES: Mapping[str, Table] = {
                 Column("on_request", "int32", "whom it waited for (a lead)", nullable=True),
                 Column("on_track", "int32", "what it waited for: a stage or link", nullable=True),
             ],
-            sorted_by=("request", "from_ns", "until_ns"),
             large=True,
         ),
         _table(
@@ -233,7 +232,8 @@ CAUSES = (
     "behind_prompt",  # another batch's prompt held the stage
     "behind_batch",  # another batch's decode held the stage
     "head_of_line",  # dejavu only: a batch that was not ready held the stage
-    "link_busy",  # other traffic held the link
+    "transfer",  # its own KV cache was on its way
+    "link_busy",  # other traffic held the link its KV cache (or activation) needed
     "kv_room",  # no room for its KV cache
     "padding",
     "preempted",
@@ -241,7 +241,11 @@ CAUSES = (
     "failed",
     "recovering",
 )
-"""Why a request waits: a closed vocabulary."""
+"""Why a request waits: a closed vocabulary.
+
+A request's E2E time is exactly its waits plus the stage and activation spans
+of its microbatch up to its own finish: what is neither is nothing.
+"""
 
 IDLE_CAUSES = (
     "no_work",
@@ -257,7 +261,7 @@ IDLE_CAUSES = (
 )
 """Why a resource is idle: a closed vocabulary."""
 
-NAMES = ("prefill", "decode", "activation", "kv_transfer", "kv_receive", "queued", "transfer", *CAUSES)
+NAMES = ("prefill", "decode", "activation", "kv_transfer", "kv_receive", "queued", *CAUSES)
 """Names of spans and waits the simulator uses, in the order of their keys.
 
 On stages: prefill, decode.  On links: activation (between neighbouring
