@@ -20,5 +20,7 @@ def shared() -> Path:
     """Return the folder of reference data beside the checkout, or skip the test."""
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
-        pytest.skip(f"needs the reference data in {folder.name}/ beside the checkout, which is absent")
+        pytest.skip(
+            f"needs the reference data in {folder.name}/ beside the checkout, which is absent"
+        )
     return folder

@@ -1,0 +1,52 @@
+set positional-arguments
+
+# List the recipes.
+default:
+    @just --list --unsorted
+
+# Run scenarios: simulate every variant, write its traces, report.
+run *ARGS:
+    @toolkit run "$@"
+
+# Check scenarios, or the invariants of traces.
+check *ARGS:
+    @toolkit check "$@"
+
+# Say where a value of a scenario comes from: just explain scenarios/opt66.toml hardware.machines
+explain *ARGS:
+    @toolkit explain "$@"
+
+# Query a trace: just sql traces/opt66-baseline "SELECT ..."
+sql *ARGS:
+    @toolkit sql "$@"
+
+# Make the report of one or several traces again.
+report *ARGS:
+    @toolkit report "$@"
+
+# Open a trace in the Perfetto UI, offline.
+view *ARGS:
+    @toolkit view "$@"
+
+# Write a window, some machines or some requests of a trace as one file.
+export *ARGS:
+    @toolkit export "$@"
+
+# Install the toolkit and what its development needs into the active environment.
+setup:
+    pip install -e '.[dev]'
+
+# Run the tests.
+test *ARGS:
+    python -m pytest -q -n 2 "$@"
+
+# Check style and types.
+lint:
+    ruff check . && ruff format --check . && mypy
+
+# Measure spans per second beside plain-Python baselines.
+bench *ARGS:
+    @python benchmarks/bench.py "$@"
+
+# What every change must pass.
+all: lint test
