@@ -186,11 +186,13 @@ TABLES: Mapping[str, Table] = {
         ),
         _table(
             "waits",
-            "one row per stretch in which a request (or its whole microbatch, by its lead) waited",
+            "one row per wait of a request (or its whole microbatch, by its lead); "
+            "at level `requests` one row per cause of what it waited once started",
             [
                 Column("request", "int32", "who waited: a request (cause packing), else a lead"),
-                Column("from_ns", "int64", "start of the wait"),
-                Column("until_ns", "int64", "end of the wait"),
+                Column("from_ns", "int64", "start of the stretch"),
+                Column("until_ns", "int64", "end of the stretch"),
+                Column("wait_ns", "int64", "time waited: all of the stretch, or the sum of waits in it"),
                 Column("cause", "int32", "why: key into names"),
                 Column("on_request", "int32", "whom it waited for (a lead)", nullable=True),
                 Column("on_track", "int32", "what it waited for: a stage or link", nullable=True),
