@@ -48,7 +48,18 @@ _HOME = {
 }
 """Where each public name lives."""
 
-__all__ = ["__version__", *_HOME]
+__all__ = [
+    "FaultError",
+    "InputError",
+    "Problem",
+    "TargetMissedError",
+    "ToolkitError",
+    "__version__",
+    "load",
+    "open",
+    "run",
+    "simulate",
+]
 
 
 def __getattr__(name: str) -> Any:
