@@ -61,7 +61,7 @@ _ARROW = {
 # numbers that count up are small as differences; keys of few values repeat so
 # well that the compressor alone beats a dictionary at a third of its cost.
 # Differences are already dense: there lz4 gives zstd's size at twice its speed.
-_DELTA = ("ts_ns", "dur_ns", "token", "step", "from_ns", "until_ns")
+_DELTA = ("ts_ns", "dur_ns", "request", "token", "step", "from_ns", "until_ns", "wait_ns")
 _STATISTICS = ("ts_ns", "dur_ns", "track", "request", "from_ns", "until_ns")
 
 
@@ -195,11 +195,7 @@ class _RowGroups:
             compression={name: "lz4" if name in delta else "zstd" for name in names},
             compression_level={name: 1 for name in names if name not in delta},
             write_statistics=[name for name in names if name in _STATISTICS] or False,
-            sorting_columns=[
-                pq.SortingColumn(names.index(name))
-                for name in table.sorted_by
-                if not table.large or table.name == "spans"
-            ]
+            sorting_columns=[pq.SortingColumn(names.index(name)) for name in table.sorted_by]
             or None,
         )
 

@@ -1,0 +1,387 @@
+"""Rows of spans to bytes: the compiled loops of both renderings, and what they are made of.
+
+A writer here takes a buffer and a position and returns the position after what
+it wrote.  Importing this module imports numba, so only functions that render
+import it; everything is compiled once and then read from numba's cache.
+
+Depth is followed with one stack a track, which outlives the call: a span is
+closed when the next one begins that does not lie inside it, so that on every
+track an end comes before a begin of the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numba import njit
+
+__all__ = [
+    "begin_end_packets",
+    "chrome_counters",
+    "chrome_spans",
+    "close_all",
+    "counter_packets",
+]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _compiled(function: _F) -> _F:
+    """Compile, and cache where numba finds a folder it may write to."""
+    try:
+        made: _F = njit(cache=True, nogil=True, boundscheck=False)(function)
+    except RuntimeError:
+        made = njit(nogil=True, boundscheck=False)(function)
+    return made
+
+
+# --- protobuf: https://protobuf.dev/programming-guides/encoding ----------------------------------
+
+
+@_compiled
+def put_varint(out, at, value):  # type: ignore[no-untyped-def]
+    """Write an unsigned integer, seven bits a byte, the lowest first."""
+    value = np.uint64(value)
+    while value >= np.uint64(0x80):
+        out[at] = np.uint8(value & np.uint64(0x7F)) | np.uint8(0x80)
+        value >>= np.uint64(7)
+        at += 1
+    out[at] = np.uint8(value)
+    return at + 1
+
+
+@_compiled
+def put_fixed64(out, at, value):  # type: ignore[no-untyped-def]
+    """Write eight bytes, the lowest first."""
+    value = np.uint64(value)
+    for k in range(8):
+        out[at + k] = np.uint8((value >> np.uint64(8 * k)) & np.uint64(0xFF))
+    return at + 8
+
+
+@_compiled
+def close_message(out, start, at):  # type: ignore[no-untyped-def]
+    """Write the length of the message that began after the byte kept at `start`.
+
+    One byte is enough below 128; a longer message moves up to make room.
+    """
+    length = at - start - 1
+    if length < 0x80:
+        out[start] = length
+        return at
+    more = 0
+    left = length >> 7
+    while left:
+        more += 1
+        left >>= 7
+    for k in range(at - 1, start, -1):
+        out[k + more] = out[k]
+    put_varint(out, start, length)
+    return at + more
+
+
+# Field numbers of perfetto_trace.proto as tags, (number << 3 | wire type); those above 15 take two
+# bytes.  A test holds them against the generated classes.
+PACKET = 1 << 3 | 2
+TIMESTAMP = 8 << 3
+SEQUENCE = 10 << 3
+TRACK_EVENT = 11 << 3 | 2
+ANNOTATION = 4 << 3 | 2
+TYPE = 9 << 3
+NAME_IID = 10 << 3
+TRACK_UUID = 11 << 3
+COUNTER_VALUE = 30 << 3
+DOUBLE_COUNTER_VALUE = 44 << 3 | 1
+FLOW_ID = 47 << 3 | 1
+TERMINATING_FLOW_ID = 48 << 3 | 1
+CORRELATION_ID = 52 << 3
+ANNOTATION_NAME_IID = 1 << 3
+ANNOTATION_UINT = 3 << 3
+BEGIN, END, COUNTER = 1, 2, 4
+
+SPAN_BYTES = 160
+"""At most so many bytes are written for the begin and the end of a span."""
+FLOW_BYTES = 16
+COUNTER_BYTES = 48
+
+
+@_compiled
+def open_packet(out, at, ts, sequence):  # type: ignore[no-untyped-def]
+    """Write the head of a track event packet; its lengths go to bytes `at + 1` and the last."""
+    out[at] = PACKET
+    at += 2
+    out[at] = TIMESTAMP
+    at = put_varint(out, at + 1, ts)
+    out[at] = SEQUENCE
+    at = put_varint(out, at + 1, sequence)
+    out[at] = TRACK_EVENT
+    return at + 2
+
+
+@_compiled
+def put_end(out, at, ts, sequence):  # type: ignore[no-untyped-def]
+    """Write the packet that ends the innermost open slice of a sequence's track."""
+    start = at + 1
+    at = open_packet(out, at, ts, sequence)
+    event = at - 1
+    out[at] = TYPE
+    out[at + 1] = END
+    at = close_message(out, event, at + 2)
+    return close_message(out, start, at)
+
+
+@_compiled
+def put_annotation(out, at, iid, value):  # type: ignore[no-untyped-def]
+    """Write a debug annotation of an unsigned value; an empty one (-1) writes nothing."""
+    if value < 0:
+        return at
+    out[at] = ANNOTATION
+    start = at + 1
+    out[at + 2] = ANNOTATION_NAME_IID
+    out[at + 3] = iid
+    out[at + 4] = ANNOTATION_UINT
+    at = put_varint(out, at + 5, value)
+    out[start] = at - start - 1
+    return at
+
+
+@_compiled
+def settle(ends, depths, track, ts, dur, depth):  # type: ignore[no-untyped-def]
+    """Return how many spans stay open on a track as one begins, or -1 where it cannot begin.
+
+    Those that stay are its parents: `depth` of them, each open until its end or later.
+    """
+    if depth < 0 or depth > depths[track] or depth >= ends.shape[1] or ts < 0 or dur < 0:
+        return -1
+    if depths[track] > depth and ends[track, depth] > ts:
+        return -1
+    if depth and ends[track, depth - 1] < ts + dur:
+        return -1
+    return depth
+
+
+@_compiled
+def begin_end_packets(  # type: ignore[no-untyped-def]
+    out,
+    ts,
+    dur,
+    track,
+    name,
+    request,
+    token,
+    step,
+    size,
+    depth,
+    flow_row,
+    flow,
+    flow_place,
+    correlated,
+    ends,
+    depths,
+):
+    """Write spans as begin and end packets; return the bytes written and the first wrong row or -1.
+
+    `ends` of shape (tracks, most levels) and `depths` of shape (tracks,) are the open spans: those
+    whose end is still to be written.  `correlated` says on which tracks a slice is coloured by its
+    request.  A row is wrong when it overlaps another of its depth or leaves its parent.
+    """
+    at = 0
+    following = 0
+    for row in range(len(ts)):
+        on = track[row]
+        keep = settle(ends, depths, on, ts[row], dur[row], depth[row])
+        if keep < 0:
+            return at, row
+        sequence = on + 2
+        for level in range(depths[on] - 1, keep - 1, -1):
+            at = put_end(out, at, ends[on, level], sequence)
+        ends[on, keep] = ts[row] + dur[row]
+        depths[on] = keep + 1
+
+        start = at + 1
+        at = open_packet(out, at, ts[row], sequence)
+        event = at - 1
+        out[at] = TYPE
+        out[at + 1] = BEGIN
+        out[at + 2] = NAME_IID
+        at = put_varint(out, at + 3, name[row] + 1)
+        at = put_annotation(out, at, 1, request[row])
+        at = put_annotation(out, at, 2, token[row])
+        at = put_annotation(out, at, 3, step[row])
+        at = put_annotation(out, at, 4, size[row])
+        while following < len(flow_row) and flow_row[following] == row:
+            tag = TERMINATING_FLOW_ID if flow_place[following] == 2 else FLOW_ID
+            at = put_varint(out, at, tag)
+            at = put_fixed64(out, at, flow[following] + 1)
+            following += 1
+        if correlated[on] and depth[row] == 0 and request[row] >= 0:
+            at = put_varint(out, at, CORRELATION_ID)
+            at = put_varint(out, at, request[row] + 1)
+        at = close_message(out, event, at)
+        at = close_message(out, start, at)
+    return at, -1
+
+
+@_compiled
+def close_all(out, at, track, ends, depths):  # type: ignore[no-untyped-def]
+    """Write the ends of what is still open on one track, the innermost first."""
+    for level in range(depths[track] - 1, -1, -1):
+        at = put_end(out, at, ends[track, level], track + 2)
+    depths[track] = 0
+    return at
+
+
+@_compiled
+def counter_packets(out, ts, uuid, value, bits):  # type: ignore[no-untyped-def]
+    """Write counter values: whole ones as integers, others as doubles (`bits` is `value` as uint64)."""
+    at = 0
+    for row in range(len(ts)):
+        start = at + 1
+        at = open_packet(out, at, ts[row], 1)
+        event = at - 1
+        out[at] = TYPE
+        out[at + 1] = COUNTER
+        out[at + 2] = TRACK_UUID
+        at = put_varint(out, at + 3, uuid[row])
+        whole = np.int64(value[row]) if abs(value[row]) < 2.0**53 else np.int64(0)
+        if np.float64(whole) == value[row]:
+            at = put_varint(out, at, COUNTER_VALUE)
+            at = put_varint(out, at, whole)
+        else:
+            at = put_varint(out, at, DOUBLE_COUNTER_VALUE)
+            at = put_fixed64(out, at, bits[row])
+        at = close_message(out, event, at)
+        at = close_message(out, start, at)
+    return at
+
+
+# --- JSON text -----------------------------------------------------------------------------------
+
+JSON_SPAN_BYTES = 220
+"""At most so many bytes are written for a span, its texts aside."""
+JSON_FLOW_BYTES = 140
+
+
+@_compiled
+def put_decimal(out, at, value):  # type: ignore[no-untyped-def]
+    """Write a non-negative integer in decimal digits."""
+    digits = 1
+    bound = 10
+    while digits < 19 and value >= bound:
+        digits += 1
+        bound *= 10
+    for k in range(at + digits - 1, at - 1, -1):
+        out[k] = 48 + value % 10
+        value //= 10
+    return at + digits
+
+
+@_compiled
+def put_us(out, at, ns):  # type: ignore[no-untyped-def]
+    """Write nanoseconds as microseconds with exactly three decimals, never through a float."""
+    at = put_decimal(out, at, ns // 1000)
+    rest = ns % 1000
+    out[at] = 46
+    out[at + 1] = 48 + rest // 100
+    out[at + 2] = 48 + rest // 10 % 10
+    out[at + 3] = 48 + rest % 10
+    return at + 4
+
+
+@_compiled
+def put_text(out, at, texts, start, end):  # type: ignore[no-untyped-def]
+    """Copy `texts[start:end]`."""
+    for k in range(start, end):
+        out[at] = texts[k]
+        at += 1
+    return at
+
+
+@_compiled
+def put_piece(out, at, texts, bounds, which):  # type: ignore[no-untyped-def]
+    """Copy text number `which` of several, written end to end with their bounds."""
+    return put_text(out, at, texts, bounds[which], bounds[which + 1])
+
+
+@_compiled
+def chrome_spans(  # type: ignore[no-untyped-def]
+    out,
+    ts,
+    dur,
+    track,
+    name,
+    values,
+    depth,
+    flow_row,
+    flow,
+    flow_place,
+    ends,
+    depths,
+    words,
+    word_at,
+    names,
+    name_at,
+    tracks,
+    track_at,
+):
+    """Write spans as X events; return the bytes written and the first wrong row or -1.
+
+    `values` has shape (keys, spans).  Texts come as bytes end to end with their bounds: `words`
+    are the fixed parts (see `chrome._WORDS`), `names` what stands before the place of a span of
+    each name, `tracks` the place of each track.
+    """
+    at = 0
+    following = 0
+    keys = len(values)
+    for row in range(len(ts)):
+        on = track[row]
+        keep = settle(ends, depths, on, ts[row], dur[row], depth[row])
+        if keep < 0:
+            return at, row
+        ends[on, keep] = ts[row] + dur[row]
+        depths[on] = keep + 1
+
+        at = put_piece(out, at, names, name_at, name[row])
+        at = put_piece(out, at, tracks, track_at, on)
+        at = put_us(out, at, ts[row])
+        at = put_piece(out, at, words, word_at, keys)
+        at = put_us(out, at, dur[row])
+        at = put_piece(out, at, words, word_at, keys + 1)
+        between = at
+        for key in range(keys):
+            if values[key, row] >= 0:
+                if at > between:
+                    out[at] = 44
+                    at += 1
+                at = put_piece(out, at, words, word_at, key)
+                at = put_decimal(out, at, values[key, row])
+        at = put_piece(out, at, words, word_at, keys + 2)
+        while following < len(flow_row) and flow_row[following] == row:
+            at = put_piece(out, at, words, word_at, keys + 3 + flow_place[following])
+            at = put_decimal(out, at, flow[following] + 1)
+            at = put_piece(out, at, tracks, track_at, on)
+            at = put_us(out, at, ts[row])
+            at = put_piece(out, at, words, word_at, keys + 6)
+            following += 1
+    return at, -1
+
+
+@_compiled
+def chrome_counters(  # type: ignore[no-untyped-def]
+    out, ts, which, heads, head_at, units, unit_at, values, value_at
+):
+    """Write counter values as C events: a head and a unit for each counter, a text for each value."""
+    at = 0
+    for row in range(len(ts)):
+        at = put_piece(out, at, heads, head_at, which[row])
+        at = put_us(out, at, ts[row])
+        at = put_piece(out, at, units, unit_at, which[row])
+        at = put_piece(out, at, values, value_at, row)
+        out[at] = 125
+        out[at + 1] = 125
+        out[at + 2] = 44
+        out[at + 3] = 10
+        at += 4
+    return at
