@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "errors": set(),
     "units": set(),
     "progress": set(),
-    "output": {"errors"},
+    "tables": {"errors", "trace"},
     "catalog": BASE,
     "scenario": BASE | {"catalog"},
     "costs": BASE | {"catalog", "scenario"},

@@ -38,8 +38,8 @@ def bar(
         yield _ignore
         return
 
-    from rich.console import Console  # noqa: PLC0415 (costs 50 ms that most commands save)
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import Progress
 
     shown = Progress(console=Console(stderr=True), transient=True)
     task = shown.add_task(what, total=total)
