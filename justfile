@@ -32,6 +32,10 @@ view *ARGS:
 export *ARGS:
     @toolkit export "$@"
 
+# Show the catalog, or one entry of it with its sources.
+catalog *ARGS:
+    @toolkit catalog "$@"
+
 # Install the toolkit and what its development needs into the active environment.
 setup:
     pip install -e '.[dev]'
