@@ -1,0 +1,243 @@
+"""An opened run: a DuckDB connection in memory, with the library's views over the store's files."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from toolkit.analytics.library import STORE, View, library, needed
+from toolkit.errors import InputError
+from toolkit.trace.columns import TABLES
+from toolkit.trace.store import Store
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Broken", "Run", "open"]
+
+_READING = frozenset({"SELECT", "EXPLAIN", "MULTI", "PRAGMA"})
+"""Kinds of statements that leave files alone (PIVOT is one of several parts: MULTI)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An invariant that a trace breaks, with the rows that break it."""
+
+    name: str
+    doc: str
+    rows: pl.DataFrame
+
+
+def open(path: Path | str | Sequence[Path | str], *, threads: int | None = None) -> Run:
+    """Open one trace, or several side by side.
+
+    `path` is the folder of a run (``traces/opt66-baseline``) or several; every
+    view has a column ``run`` with the folder's name, which sorts in the order
+    given.  Nothing is read until it is asked for.
+
+    Raises:
+        InputError: a folder is not a run, or a file of it is missing, cut
+            short, or of another format version.
+    """
+    paths = [path] if isinstance(path, Path | str) else list(path)
+    if not paths:
+        raise InputError.one("traces", "", "expected at least one trace", "none")
+    return Run([Store(Path(one)) for one in paths], threads=threads)
+
+
+class Run:
+    """One run or several, as tables.
+
+    ``name`` and ``manifest`` are those of the first; ``names`` and ``stores``
+    hold all.  A connection is not to be shared between threads.
+    """
+
+    def __init__(self, stores: Sequence[Store], *, threads: int | None = None) -> None:
+        """Connect to opened stores; see :func:`open`."""
+        self.stores = tuple(stores)
+        self.names = _names([store.folder for store in stores])
+        self._views: Mapping[str, View] = {view.name: view for view in library()}
+        self._created: set[str] = set()
+        self._connection = duckdb.connect(":memory:")
+        if threads is not None:
+            self._connection.execute("SET threads = ?", [threads])
+        self._connection.execute("SET preserve_insertion_order = false")
+        self._attach()
+
+    def __repr__(self) -> str:
+        return f"Run({', '.join(str(store.folder) for store in self.stores)})"
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+    @property
+    def path(self) -> Path:
+        """Folder of the (first) run."""
+        return self.stores[0].folder
+
+    @property
+    def name(self) -> str:
+        """Name of the (first) run: its folder's."""
+        return self.names[0]
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """Manifest of the (first) run."""
+        return self.stores[0].manifest
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The DuckDB connection, with every view created: for tools that want the real thing."""
+        self._create(self._views.values())
+        return self._connection
+
+    def views(self) -> tuple[View, ...]:
+        """Return the library: each view with its name, layer and documentation."""
+        return tuple(self._views.values())
+
+    def sql(self, query: str, **parameters: Any) -> duckdb.DuckDBPyRelation:
+        """Return the rows of a query as a DuckDB relation.
+
+        ``$name`` in the query stands for the parameter `name`.  Queries read:
+        whatever would write a file or change a table is refused, so that no
+        query can damage a trace.  Write results with the relation's own
+        ``write_csv`` or ``write_parquet``.
+
+        Raises:
+            InputError: the query is not SQL, names a view or column that is
+                not there, or is no query.
+        """
+        try:
+            self._require_reading(query)
+            self._create(needed(query, self._views) or self._listing(query))
+            relation = self._connection.sql(query, params=parameters or None)
+        except duckdb.Error as error:
+            raise self._explained(query, error) from error
+        if relation is None:
+            raise InputError.one(_short(query), "", "expected a query that returns rows")
+        return relation
+
+    def frame(self, query: str, **parameters: Any) -> pl.DataFrame:
+        """Return the rows of a query as a Polars frame; otherwise like :meth:`sql`."""
+        relation = self.sql(query, **parameters)
+        try:
+            return relation.pl()
+        except duckdb.Error as error:
+            raise self._explained(query, error) from error
+
+    def check(self) -> list[Broken]:
+        """Return every invariant that the trace breaks; a healthy trace breaks none."""
+        checks = [view for view in self._views.values() if view.layer == "checks"]
+        found = [(view, self.frame(f"FROM {view.name}")) for view in checks]
+        return [Broken(view.name, view.doc, rows) for view, rows in found if rows.height]
+
+    # -- setting up ------------------------------------------------------------------------------
+
+    def _attach(self) -> None:
+        """Create schema `store`: the manifests as a table, the Parquet files as views."""
+        connection = self._connection
+        connection.execute(f"CREATE SCHEMA {STORE}")
+        connection.execute(
+            f"CREATE TABLE {STORE}.manifests (ordinal INTEGER, run VARCHAR, manifest JSON)"
+        )
+        connection.executemany(
+            f"INSERT INTO {STORE}.manifests VALUES (?, ?, ?)",
+            [
+                (ordinal, name, json.dumps(dict(store.manifest)))
+                for ordinal, (name, store) in enumerate(zip(self.names, self.stores, strict=True))
+            ],
+        )
+        connection.execute(
+            f"CREATE TYPE run_name AS ENUM (SELECT run FROM {STORE}.manifests ORDER BY ordinal)"
+        )
+        connection.execute(f"ALTER TABLE {STORE}.manifests ALTER run TYPE run_name")
+        for table in TABLES:
+            connection.execute(f"CREATE VIEW {STORE}.{table} AS {self._files(table)}")
+
+    def _files(self, table: str) -> str:
+        """Return the SQL that reads one table of all stores, with the run's name."""
+        return " UNION ALL ".join(
+            f"SELECT {_literal(name)}::run_name AS run, * "
+            f"FROM read_parquet({_literal(str(store.path(table)))}, file_row_number = true)"
+            for name, store in zip(self.names, self.stores, strict=True)
+        )
+
+    def _create(self, views: Sequence[View] | Any) -> None:
+        """Create the views that are not there yet; they come after what they read."""
+        for view in views:
+            for each in needed(view.name, self._views):
+                if each.name not in self._created:
+                    self._connection.execute(each.sql)
+                    self._created.add(each.name)
+
+    def _listing(self, query: str) -> list[View]:
+        """Return all views for a query that lists what is there (SHOW, information_schema)."""
+        listing = re.search(r"\b(show|information_schema|duckdb_\w+|pragma)\b", query, re.I)
+        return list(self._views.values()) if listing else []
+
+    # -- refusing --------------------------------------------------------------------------------
+
+    def _require_reading(self, query: str) -> None:
+        statements = self._connection.extract_statements(query)
+        if len(statements) != 1:
+            raise InputError.one(
+                _short(query), "", "expected one query", f"{len(statements)} statements"
+            )
+        kind = statements[0].type.name
+        if kind not in _READING:
+            raise InputError.one(
+                _short(query),
+                "",
+                "expected a query: traces are read, never written",
+                f"a statement that does more ({kind})",
+                "select the rows, and choose a format and a file for them",
+            )
+
+    def _explained(self, query: str, error: duckdb.Error) -> InputError:
+        """Return what is wrong with a query, with the nearest view where one was misspelt."""
+        message = str(error)
+        head, _, rest = message.partition("\n")
+        way_out = ""
+        if missing := re.search(r"Table with name \"?(\w+)\"? does not exist", message):
+            near = difflib.get_close_matches(missing[1], self._views, 1)
+            way_out = f"did you mean {near[0]}?" if near else "`toolkit sql --list` lists the views"
+        elif candidates := re.search(r"Candidate bindings: :?\s*(.+)", rest):
+            way_out = f"columns near it: {candidates[1]}"
+        return InputError.one(_short(query), "", head, "", way_out)
+
+
+def _names(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Return a name for each folder: its own, with as many parents as tell them apart."""
+    parts = [folder.absolute().parts for folder in folders]
+    names: list[str] = []
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return tuple(names)
+    return tuple(f"{name} ({number})" for number, name in enumerate(names, 1))
+
+
+def _literal(text: str) -> str:
+    """Return a string as SQL writes it."""
+    quoted = text.replace("'", "''")
+    return f"'{quoted}'"
+
+
+def _short(query: str) -> str:
+    """Return a query on one line, cut where it gets long."""
+    line = " ".join(query.split())
+    return line if len(line) <= 70 else f"{line[:67]}..."

@@ -1,0 +1,32 @@
+-- Requests in are requests out: each is served, refused or failed, and a served one arrived,
+-- started, ended its prompt, gave its first token and finished, in this order.
+-- Grain: one row per request that does not.  Reads: requests.
+-- Units: nanoseconds.
+CREATE OR REPLACE VIEW requests_run_their_course AS
+SELECT
+    run,
+    request,
+    outcome,
+    arrival_ns,
+    start_ns,
+    prefill_end_ns,
+    first_token_ns,
+    finish_ns
+FROM requests
+WHERE
+    outcome NOT IN ('served', 'refused', 'failed')
+    OR arrival_ns < 0
+    OR size < 1
+    OR (
+        outcome = 'served'
+        AND (
+            finish_ns IS NULL
+            OR first_token_ns IS NULL
+            OR arrival_ns > coalesce(start_ns, first_token_ns)
+            OR start_ns > prefill_end_ns
+            OR prefill_end_ns > first_token_ns
+            OR kv_ready_ns < prefill_end_ns
+            OR decode_start_ns < coalesce(kv_ready_ns, prefill_end_ns)
+            OR first_token_ns > finish_ns
+        )
+    );

@@ -1,0 +1,46 @@
+-- The runs side by side: each figure, and how many times the first run's it is.
+-- Grain: one row per metric and run.  Reads: run_summary.
+-- Units: in `unit`; `better` says which way is better.
+CREATE OR REPLACE VIEW headline AS
+WITH
+    figures AS (
+        SELECT
+            run_summary.run,
+            run_summary.ordinal,
+            run_summary.label,
+            figure.*
+        FROM run_summary
+        CROSS JOIN LATERAL (
+            VALUES
+                (0, 'makespan', 's', 'less', makespan_s),
+                (1, 'throughput', 'requests/s', 'more', requests_per_s),
+                (2, 'output tokens', 'tokens/s', 'more', output_tokens_per_s),
+                (3, 'TTFT, median', 's', 'less', ttft_median_s),
+                (4, 'TTFT, p99', 's', 'less', ttft_p99_s),
+                (5, 'TPOT, median', 's', 'less', tpot_median_s),
+                (6, 'E2E, median', 's', 'less', e2e_median_s),
+                (7, 'E2E, p99', 's', 'less', e2e_p99_s),
+                (8, 'stages working', '%', 'more', 100 * utilisation),
+                (9, 'stages in bubbles', '%', 'less', 100 * bubble_share),
+                (10, 'cost', 'USD', 'less', cost_usd),
+                (11, 'cost per 1000 requests', 'USD', 'less', usd_per_1000_requests),
+                (12, 'cost per million output tokens', 'USD', 'less', usd_per_million_output_tokens)
+        ) AS figure (rank, metric, unit, better, value)
+    ),
+    first_run AS (
+        SELECT rank, value
+        FROM figures
+        WHERE ordinal = 0
+    )
+SELECT
+    figures.rank,
+    figures.metric,
+    figures.unit,
+    figures.better,
+    figures.run,
+    figures.label,
+    figures.value,
+    figures.value / nullif(first_run.value, 0) AS ratio_to_first
+FROM figures
+LEFT JOIN first_run USING (rank)
+ORDER BY figures.rank, figures.run;

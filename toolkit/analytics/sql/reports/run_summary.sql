@@ -1,0 +1,67 @@
+-- The figures of a run that people ask for first.
+-- Grain: one row per run.
+-- Reads: runs, throughput, cost, latency_summary, latency_samples, stage_time.
+-- Units: seconds; per second; US dollars.
+-- Definition: p99 by linear interpolation; shares are of all stages x makespan.  The rest is as
+-- the views it reads say.
+CREATE OR REPLACE VIEW run_summary AS
+WITH
+    stages AS (
+        SELECT
+            run,
+            sum(dur_ns) FILTER (part IN ('prefill', 'decode', 'other')) / nullif(sum(dur_ns), 0)
+                AS utilisation,
+            sum(dur_ns) FILTER (part = 'bubble') / nullif(sum(dur_ns), 0) AS bubble_share,
+            sum(dur_ns) FILTER (part IN ('waiting', 'finished')) / nullif(sum(dur_ns), 0)
+                AS empty_share
+        FROM stage_time
+        GROUP BY run
+    ),
+    typical AS (
+        SELECT
+            run,
+            max(median_s) FILTER (metric = 'ttft') AS ttft_median_s,
+            max(median_s) FILTER (metric = 'tpot') AS tpot_median_s,
+            max(median_s) FILTER (metric = 'e2e') AS e2e_median_s,
+            max(mean_s) FILTER (metric = 'e2e') AS e2e_mean_s,
+            max(median_s) FILTER (metric = 'latency_per_token') AS latency_per_token_median_s
+        FROM latency_summary
+        GROUP BY run
+    ),
+    late AS (
+        SELECT
+            run,
+            quantile_cont(value_s, 0.99) FILTER (metric = 'ttft') AS ttft_p99_s,
+            quantile_cont(value_s, 0.99) FILTER (metric = 'e2e') AS e2e_p99_s
+        FROM latency_samples
+        GROUP BY run
+    )
+SELECT
+    runs.run,
+    runs.ordinal,
+    runs.label,
+    throughput.makespan_s,
+    throughput.requests,
+    throughput.requests_per_s,
+    throughput.output_tokens_per_s,
+    throughput.entries_per_s AS throughput_per_s,
+    typical.ttft_median_s,
+    late.ttft_p99_s,
+    typical.tpot_median_s,
+    typical.e2e_median_s,
+    typical.e2e_mean_s,
+    late.e2e_p99_s,
+    typical.latency_per_token_median_s,
+    stages.utilisation,
+    stages.bubble_share,
+    stages.empty_share,
+    cost.machine_hours,
+    cost.cost_usd,
+    cost.usd_per_1000_requests,
+    cost.usd_per_million_output_tokens
+FROM runs
+LEFT JOIN throughput USING (run)
+LEFT JOIN cost USING (run)
+LEFT JOIN stages USING (run)
+LEFT JOIN typical USING (run)
+LEFT JOIN late USING (run);

@@ -1,0 +1,74 @@
+-- Throughput over time.
+-- Grain: one row per run and window of equal width, the last one cut at the makespan.
+-- Reads: window_width, run_totals, requests, first_token.
+-- Units: seconds; per second.
+-- Definition: a request counts where its last token falls; the first token counts where it was out
+-- and the others are spread evenly from there to the last token (which is exact where decode
+-- passes are even), so that the figure is the same at every trace level.
+CREATE OR REPLACE VIEW throughput_windows AS
+WITH
+    windows AS (
+        SELECT
+            run_totals.run,
+            number * width_ns AS from_ns,
+            least((number + 1) * width_ns, run_totals.makespan_ns) AS until_ns
+        FROM run_totals
+        CROSS JOIN window_width
+        CROSS JOIN LATERAL range(
+            (run_totals.makespan_ns + width_ns - 1) // width_ns
+        ) AS step (number)
+    ),
+    entry AS (
+        SELECT
+            requests.run,
+            requests.size,
+            requests.output_tokens,
+            first_token.first_token_ns,
+            requests.finish_ns
+        FROM requests
+        JOIN first_token USING (run, request)
+    ),
+    finished AS (
+        SELECT
+            windows.run,
+            windows.from_ns,
+            sum(entry.size) AS requests
+        FROM windows
+        JOIN entry
+            ON entry.run = windows.run
+            AND entry.finish_ns > windows.from_ns
+            AND entry.finish_ns <= windows.until_ns
+        GROUP BY windows.run, windows.from_ns
+    ),
+    generated AS (
+        SELECT
+            windows.run,
+            windows.from_ns,
+            sum(
+                entry.size * (
+                    (entry.output_tokens - 1) * (
+                        least(entry.finish_ns, windows.until_ns)
+                        - greatest(entry.first_token_ns, windows.from_ns)
+                    ) / greatest(entry.finish_ns - entry.first_token_ns, 1)
+                    + CASE WHEN entry.first_token_ns > windows.from_ns THEN 1 ELSE 0 END
+                )
+            ) AS tokens
+        FROM windows
+        JOIN entry
+            ON entry.run = windows.run
+            AND entry.first_token_ns <= windows.until_ns
+            AND entry.finish_ns > windows.from_ns
+        GROUP BY windows.run, windows.from_ns
+    )
+SELECT
+    windows.run,
+    windows.from_ns / 1e9 AS from_s,
+    windows.until_ns / 1e9 AS until_s,
+    coalesce(finished.requests, 0) * 1e9 / (windows.until_ns - windows.from_ns)
+        AS requests_per_s,
+    coalesce(generated.tokens, 0) * 1e9 / (windows.until_ns - windows.from_ns)
+        AS output_tokens_per_s
+FROM windows
+LEFT JOIN finished USING (run, from_ns)
+LEFT JOIN generated USING (run, from_ns)
+ORDER BY windows.run, windows.from_ns;
