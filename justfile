@@ -52,5 +52,9 @@ lint:
 bench *ARGS:
     @python benchmarks/bench.py "$@"
 
+# Write the generated parts of the documentation.
+docs:
+    @python docs/reference.py
+
 # What every change must pass.
 all: lint test

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from toolkit import __version__, seed
@@ -330,9 +331,11 @@ def _report(arguments: argparse.Namespace) -> int:
 def _sql_arguments(parser: argparse.ArgumentParser) -> None:
     from toolkit.tables import FORMATS
 
-    parser.add_argument("trace", nargs="?", type=Path, metavar="TRACE", help="folder of a run")
     parser.add_argument(
-        "query", nargs="?", metavar="QUERY", help="one SQL query; - reads it from stdin"
+        "words",
+        nargs="*",
+        metavar="TRACE... QUERY",
+        help="folders of runs, side by side, then one SQL query (- reads it from stdin)",
     )
     parser.add_argument("--list", action="store_true", help="list the views and what each says")
     parser.add_argument("--format", choices=FORMATS, default="table", help="default: table")
@@ -345,22 +348,41 @@ def _sql_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _sql(arguments: argparse.Namespace) -> int:
+    if arguments.list:
+        return _list_views(arguments.format)
+    import duckdb
+
     from toolkit import analytics, tables
 
-    if arguments.list:
-        rows = [(view.layer, view.name, view.doc) for view in analytics.library()]
-        if arguments.format == "json":
-            tables.print_json(
-                [dict(zip(("layer", "view", "says"), row, strict=True)) for row in rows]
-            )
-        else:
-            sys.stdout.writelines(tables.aligned(("layer", "view", "says"), rows))
+    *traces, query = arguments.words or [""]
+    if not traces:
+        raise InputError.one(
+            "toolkit sql",
+            "",
+            "expected a trace and a query, or --list",
+            way_out='for example `toolkit sql traces/RUN "SELECT * FROM run_summary"`',
+        )
+    query = sys.stdin.read() if query == "-" else query
+    relation = analytics.open(traces).sql(query)
+    try:
+        tables.write(relation, arguments.format, arguments.output)
+    except duckdb.Error as error:  # a query is computed as its rows are read
+        raise InputError.one("toolkit sql", "", str(error).partition("\n")[0]) from error
+    return 0
+
+
+def _list_views(form: str) -> int:
+    from toolkit import analytics, tables
+
+    if form == "json":
+        tables.print_json([asdict(view) for view in analytics.library()])
         return 0
-    if arguments.trace is None or arguments.query is None:
-        raise InputError.one("toolkit sql", "", "expected a trace and a query, or --list")
-    query = sys.stdin.read() if arguments.query == "-" else arguments.query
-    relation = analytics.open(_folder(arguments.trace)).sql(query)
-    tables.write(relation, arguments.format, arguments.output)
+    for layer in analytics.LAYERS:
+        print(layer)
+        for view in analytics.library():
+            if view.layer == layer:
+                print(f"  {view.name}")
+                print(fill(view.text, 80, initial_indent=" " * 6, subsequent_indent=" " * 6))
     return 0
 
 

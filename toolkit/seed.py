@@ -230,17 +230,10 @@ PROCESSES = """
 """
 
 EVENTS = """
-    SELECT
-        machines.machine AS pid,
-        machines.stage,
-        spans.ts_ns,
-        spans.dur_ns,
-        spans.request,
-        spans.token
+    SELECT spans.machine AS pid, tracks.stage, spans.ts_ns, spans.dur_ns, spans.request, spans.token
     FROM spans
     JOIN tracks USING (track)
-    JOIN machines USING (machine)
-    WHERE tracks.kind = 'stage'
+    WHERE spans.track_kind = 'stage'
     ORDER BY spans.ts_ns, pid
 """
 

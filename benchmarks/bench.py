@@ -1,0 +1,196 @@
+"""Spans per second of every stage of the pipeline, beside plain Python measured in the same run.
+
+Each line is a pair that does the same work on the same spans, ours and the
+plain way (`plain.py`), run in turns so that a busy machine slows both.  Shown
+are the medians and the median of the ratios.  Ours includes everything a user
+pays for: reading the scenario is left out, sorting spans by time is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import plain
+
+import toolkit
+from toolkit import tables
+from toolkit.progress import watch
+from toolkit.scenario.model import Scenario
+from toolkit.trace import chrome, perfetto
+from toolkit.trace.store import Store
+from toolkit.trace.store import write as write_store
+
+PROMPT_MS, TOKEN_MS = 40.0, 3.125
+STAGES = 8
+ENTRIES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One pair of measurements."""
+
+    what: str
+    spans: int
+    ours_per_s: float
+    plain_spans: int
+    plain_per_s: float
+    ratio: float
+
+
+def main() -> int:
+    """Measure every pair and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each side (default: 3)")
+    parser.add_argument("--json", action="store_true", help="print a list of objects")
+    arguments = parser.parse_args()
+
+    with tempfile.TemporaryDirectory(prefix="toolkit-bench-") as folder:
+        pairs = list(pairs_of_work(Path(folder)))
+        lines = [
+            measure(*pair, repeats=arguments.repeats)
+            for pair in watch(pairs, "benchmarks", total=len(pairs))
+        ]
+    if arguments.json:
+        tables.print_json([asdict(line) for line in lines])
+    else:
+        rows = [
+            (
+                line.what,
+                line.spans,
+                rate(line.ours_per_s),
+                rate(line.plain_per_s),
+                f"{line.ratio:.0f}x",
+            )
+            for line in lines
+        ]
+        sys.stdout.writelines(
+            tables.aligned(("", "spans", "spans/s", "plain Python", "ratio"), rows)
+        )
+    return 0
+
+
+Work = tuple[str, int, Callable[[], object], int, Callable[[], object]]
+"""What is measured, the spans of our side and how to do it, the same of the plain side."""
+
+
+def pairs_of_work(folder: Path) -> Iterator[Work]:
+    """Yield each pair: every step from a checked scenario to a file, on one pipeline's spans."""
+    tokens = outputs(ENTRIES)
+    full, bare = scenario(tokens, "full"), scenario(tokens, "requests")
+    spans = STAGES * sum(count + 1 for count in tokens)
+    loop = partial(
+        plain.simulate, tokens, [0.0] * ENTRIES, STAGES, PROMPT_MS * 1000, TOKEN_MS * 1000
+    )
+
+    few = scenario(tokens[:STAGES], "full")
+    write_store(folder / "few", toolkit.simulate(few), {})
+    perfetto.render(Store(folder / "few"), folder / "few.pftrace")
+    chrome.render(Store(folder / "few"), folder / "few.json")
+
+    write_store(folder / "run", toolkit.simulate(full), {})
+    store = Store(folder / "run")
+    stored = store.rows("spans")
+    every: list[plain.Span] = []
+    loop(spans=every)
+    some = every[:50_000]
+
+    yield "simulate, requests only", spans, partial(exhaust, bare), spans, loop
+    yield "simulate, every column", spans, partial(exhaust, full), spans, lambda: loop(spans=[])
+    yield (
+        "simulate and write Parquet",
+        spans,
+        lambda: write_store(folder / "again", toolkit.simulate(full), {}),
+        spans // 4,
+        lambda: plain.write_parquet(every[: spans // 4], folder / "plain.parquet"),
+    )
+    yield (
+        "render .pftrace",
+        stored,
+        lambda: perfetto.render(store, folder / "run.pftrace", max_spans=None),
+        len(some),
+        lambda: plain.write_pftrace(some, folder / "plain.pftrace"),
+    )
+    yield (
+        "render .json",
+        stored,
+        lambda: chrome.render(store, folder / "run.json", max_spans=None),
+        len(some),
+        lambda: plain.write_json(some, folder / "plain.json"),
+    )
+
+
+def outputs(entries: int) -> list[int]:
+    """Return answer lengths like a chat's: lognormal, median 150 tokens, at most 1000."""
+    drawn = np.random.Generator(np.random.PCG64(7)).lognormal(np.log(150), 1.0, entries)
+    return [int(count) for count in np.clip(drawn.round(), 2, 1000)]
+
+
+def scenario(tokens: list[int], level: str) -> Scenario:
+    """Return the published baseline on one pipeline, serving `tokens`."""
+    return toolkit.load(
+        {
+            "schema_version": 1,
+            "name": "bench",
+            "simulation": {"discipline": "dejavu"},
+            "hardware": {"machines": STAGES},
+            "deployment": {"kind": "pipeline"},
+            "workload": {
+                "entry": "microbatch",
+                "lengths": {"kind": "pairs", "pairs": [[1000, count] for count in tokens]},
+            },
+            "timing": {"kind": "fixed", "prompt_ms": PROMPT_MS, "token_ms": TOKEN_MS},
+            "trace": {"level": level, "renderings": []},
+        }
+    )
+
+
+def exhaust(checked: Scenario) -> int:
+    """Simulate to the end and keep nothing."""
+    return sum(len(chunk) for chunk in toolkit.simulate(checked))
+
+
+def measure(
+    what: str,
+    spans: int,
+    ours: Callable[[], object],
+    plain_spans: int,
+    others: Callable[[], object],
+    *,
+    repeats: int,
+) -> Line:
+    """Run both sides in turns and return their median rates."""
+    rates = [(spans / seconds(ours), plain_spans / seconds(others)) for _ in range(repeats)]
+    return Line(
+        what,
+        spans,
+        median(rate for rate, _ in rates),
+        plain_spans,
+        median(rate for _, rate in rates),
+        median(ours_rate / plain_rate for ours_rate, plain_rate in rates),
+    )
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Return how long a piece of work takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def rate(per_s: float) -> str:
+    """Return a rate as a reader compares them: millions, three digits."""
+    return f"{per_s / 1e6:.3g} M"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

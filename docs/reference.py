@@ -1,0 +1,126 @@
+"""Write the generated parts of the documentation: what schemas, tables and views say of themselves.
+
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`;
+everything else on a page is written by hand.  `just docs` calls this; a test
+keeps the pages up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from toolkit import analytics
+from toolkit.trace.columns import TABLES
+
+DOCS = Path(__file__).resolve().parent
+SCHEMAS = DOCS.parent / "schemas"
+
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def scenario_keys() -> Iterator[str]:
+    """Yield a section per table of a scenario, with a row per key."""
+    schema = json.loads((SCHEMAS / "scenario.schema.json").read_text(encoding="utf-8"))
+    plain = {key: each for key, each in schema["properties"].items() if "properties" not in each}
+    yield "### At the top\n"
+    yield from _keys(plain, schema.get("required", ()))
+    for name, table in schema["properties"].items():
+        if "properties" in table:
+            yield from _table(name, table)
+
+
+def _table(path: str, table: Mapping[str, Any]) -> Iterator[str]:
+    yield f"\n### `[{path}]`: {table['description']}\n"
+    yield from _keys(table["properties"], table.get("required", ()))
+    for name, inner in table["properties"].items():
+        if "properties" in inner:
+            yield from _table(f"{path}.{name}", inner)
+
+
+def _keys(keys: Mapping[str, Any], required: tuple[str, ...]) -> Iterator[str]:
+    yield "| key | value | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for key, schema in keys.items():
+        default = "required" if key in required else _default(schema)
+        yield f"| `{key}` | {_value(schema)} | {default} | {schema['description']} |"
+
+
+def _default(schema: Mapping[str, Any]) -> str:
+    default = schema.get("default", "")
+    return "" if default in ("", {}) else f"`{json.dumps(default, ensure_ascii=False)}`"
+
+
+def _value(schema: Mapping[str, Any]) -> str:
+    """Return what a key takes: its words, or its type and bounds."""
+    if "enum" in schema:
+        return ", ".join(f'`"{word}"`' for word in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "properties" in schema:
+        return "table" if schema["type"] == "object" else "string or table"
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    words = " or ".join({"object": "table", "array": "list"}.get(kind, kind) for kind in kinds)
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    if low is None:
+        return words
+    return f"{words} {'≥' if 'minimum' in schema else '>'} {low}"
+
+
+def trace_tables() -> Iterator[str]:
+    """Yield a section per table of a trace, with a row per column."""
+    for table in TABLES.values():
+        order = f" Sorted by {', '.join(table.sorted_by)}." if table.sorted_by else ""
+        yield f"\n### `{table.name}.parquet`\n"
+        yield f"{table.grain[0].upper()}{table.grain[1:]}.{order}\n"
+        yield "| column | type | meaning |"
+        yield "| --- | --- | --- |"
+        for column in table.columns:
+            null = ", may be null" if column.nullable else ""
+            yield f"| `{column.name}` | {column.type}{null} | {column.about} |"
+
+
+def views() -> Iterator[str]:
+    """Yield a section per layer of the SQL library, with a row per view."""
+    layer = ""
+    for view in analytics.library():
+        if view.layer != layer:
+            layer = view.layer
+            yield f"\n### {layer}\n"
+            yield "| view | what it says |"
+            yield "| --- | --- |"
+        yield f"| `{view.name}` | {' '.join(view.text.split())} |"
+
+
+PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
+    "scenario_keys": scenario_keys,
+    "trace_tables": trace_tables,
+    "views": views,
+}
+
+
+def regenerated(page: str) -> str:
+    """Return the text of a page with its generated parts as they should be."""
+    return PART.sub(
+        lambda part: part[1] + "\n".join(PARTS[part[2]]()).strip("\n") + "\n" + part[3], page
+    )
+
+
+def main() -> int:
+    """Rewrite every page; return how many were stale where `--check` only asks."""
+    stale = 0
+    for page in sorted(DOCS.glob("*.md")):
+        before = page.read_text(encoding="utf-8")
+        after = regenerated(before)
+        stale += before != after
+        if "--check" not in sys.argv:
+            page.write_text(after, encoding="utf-8")
+    return stale if "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
