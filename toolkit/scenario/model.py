@@ -103,8 +103,8 @@ class Deployment:
     microbatch_size: int = 1
     microbatches_in_flight: int | None = None
     """Most microbatches in a pipeline at once; None: as many as it has stages."""
-    max_wait_s: float = 0.0
-    """Longest wait of a microbatch for more requests; 0 with `entry = "microbatch"`."""
+    max_wait_s: float | None = None
+    """Longest wait of a microbatch for more requests; None: until it is full."""
     router: Literal["round_robin", "shared_queue"] = "round_robin"
     activations: bool = True
     transfer: Literal["whole", "layerwise"] = "layerwise"
@@ -238,7 +238,7 @@ class Scenario:
     timing: Timing
     trace: Trace = field(default_factory=Trace)
     report: Report = field(default_factory=Report)
-    file: Path | None = None
+    file: Path | None = field(default=None, compare=False)
     variant: str | None = None
     variants: tuple[Scenario, ...] = ()
     document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)

@@ -1,0 +1,1 @@
+"""Pure functions: work and hardware in; seconds, bytes and dollars out."""

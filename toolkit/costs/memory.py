@@ -1,0 +1,9 @@
+"""Bytes of weights and KV cache on each stage, and whether they fit.
+
+The arithmetic is asked first when a scenario is checked, so it lives in
+:mod:`toolkit.scenario.memory`; this is where the simulation finds it.
+"""
+
+from toolkit.scenario.memory import StageFit, fit, longest_tokens, stage_layers
+
+__all__ = ["StageFit", "fit", "longest_tokens", "stage_layers"]

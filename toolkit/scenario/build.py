@@ -1,0 +1,199 @@
+"""A resolved document to frozen values in base units: the one place where units are converted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from toolkit import catalog
+from toolkit.scenario.model import (
+    Arrivals,
+    Deployment,
+    FixedTiming,
+    Hardware,
+    Lengths,
+    Link,
+    Model,
+    Report,
+    Scenario,
+    TableTiming,
+    Timing,
+    Trace,
+    Workload,
+)
+from toolkit.scenario.resolve import FROM_ENTRY
+from toolkit.units import BITS_PER_BYTE, GB, MS_PER_S, US_PER_S
+
+__all__ = ["build"]
+
+Table = Mapping[str, Any]
+
+STATED = "stated in the scenario"
+
+
+def build(document: Table, saved: Table, file: Path | None) -> Scenario:
+    """Return the scenario of a resolved document; `saved` is kept with it."""
+    hardware = _hardware(document["hardware"])
+    variant = document.get("variant")
+    return Scenario(
+        name=document["name"],
+        title=document["title"],
+        question=document["question"],
+        discipline=document["simulation"]["discipline"],
+        model=_model(document["model"]) if "model" in document else None,
+        hardware=hardware,
+        deployment=_deployment(document["deployment"]),
+        workload=_workload(document["workload"], saved["workload"]),
+        timing=_timing(document["timing"]),
+        trace=Trace(document["trace"]["level"], tuple(document["trace"]["renderings"])),
+        report=_report(document["report"]),
+        file=file,
+        variant=variant if isinstance(variant, str) else None,
+        document=saved,
+    )
+
+
+def _model(table: Table) -> Model:
+    name = table.get("use", "stated model")
+    return Model(
+        name=name,
+        layers=table["layers"],
+        hidden=table["hidden"],
+        heads=table["heads"],
+        kv_heads=table["kv_heads"],
+        head_dim=table["head_dim"],
+        vocab=table["vocab"],
+        parameters=table["parameters"],
+        bytes_per_parameter=float(table["bytes_per_parameter"]),
+        bytes_per_kv_value=float(table["bytes_per_kv_value"]),
+        dejavu_weights_gb=table.get("dejavu_weights_gb"),
+        dejavu_kv_gb_per_token=table.get("dejavu_kv_gb_per_token"),
+        source=_source("model", table.get("use"), table),
+    )
+
+
+def _hardware(table: Table) -> Hardware:
+    memory_gb = table.get("memory_gb_per_machine")
+    price = table.get("price_usd_per_machine_hour")
+    return Hardware(
+        machines=table["machines"],
+        machine=table.get("machine"),
+        device=table.get("device"),
+        devices_per_machine=table.get("devices_per_machine"),
+        memory_bytes=None if memory_gb is None else memory_gb * GB,
+        price_usd_per_hour=None if price is None else float(price),
+        link=_link(table["link"]) if "link" in table else None,
+        links=table["links"],
+    )
+
+
+def _link(table: Table) -> Link:
+    return Link(
+        name=table.get("name", f"{table['gbit_per_s']:g} Gbit/s"),
+        bytes_per_s=table["gbit_per_s"] * GB / BITS_PER_BYTE,
+        latency_s=table["latency_us"] / US_PER_S,
+        source=_source("link", table.get("name"), table),
+    )
+
+
+def _source(kind: str, name: str | None, table: Table) -> str:
+    """Return where a table's figures are from: its catalog entry, and what differs from it."""
+    entries = {entry.name: entry for entry in catalog.entries(kind)}
+    entry = entries.get(name or "")
+    if entry is None:
+        return STATED
+    own = [
+        key
+        for key, figure in FROM_ENTRY[kind].items()
+        if table.get(key) != entry.figures.get(figure)
+    ]
+    return entry.default.source + (f"; {STATED}: {', '.join(own)}" if own else "")
+
+
+def _deployment(table: Table) -> Deployment:
+    transfer_ms = table.get("transfer_time_ms")
+    stated = {
+        key: table[key]
+        for key in (
+            "data_parallel",
+            "prompt_machines",
+            "token_machines",
+            "microbatches_in_flight",
+            "router",
+            "transfer",
+        )
+        if key in table
+    }
+    return Deployment(
+        kind=table["kind"],
+        batching=table["batching"],
+        microbatch_size=table["microbatch_size"],
+        max_wait_s=table.get("max_wait_ms", 0) / MS_PER_S,
+        activations=table["activations"],
+        transfer_time_s=None if transfer_ms is None else transfer_ms / MS_PER_S,
+        stream_slowdown=float(table.get("stream_slowdown", 1.0)),
+        kv_buffer_bytes=float(table.get("kv_buffer_gb", 0.0) * GB),
+        memory_fit=table["memory_fit"],
+        **stated,
+    )
+
+
+def _workload(table: Table, saved: Table) -> Workload:
+    return Workload(
+        entries=table["entries"],
+        entry=table["entry"],
+        arrivals=_arrivals(table["arrivals"]),
+        lengths=_lengths(table["lengths"], saved["lengths"], table["entries"]),
+        seed=table["seed"],
+        equal_work_batch=table.get("equal_work_batch"),
+        repeat_order=table.get("repeat_order", "in_place"),
+    )
+
+
+def _arrivals(table: Table) -> Arrivals:
+    return Arrivals(
+        kind=table["kind"],
+        rate_per_s=float(table.get("rate_per_s", table.get("groups_per_s", 0.0))),
+        times_s=tuple(float(time) for time in table.get("times_s", ())),
+        group_size=table.get("group_size"),
+    )
+
+
+def _lengths(table: Table, saved: Table, entries: int) -> Lengths:
+    return Lengths(
+        kind=table["kind"],
+        name=table.get("name"),
+        prompt_tokens=table.get("prompt_tokens"),
+        output_tokens=table.get("output_tokens"),
+        pairs=tuple((prompt, output) for prompt, output in table.get("pairs", ())[:entries]),
+        file=saved.get("file"),
+        min_output_tokens=table.get("min_output_tokens", 1),
+        max_output_tokens=table.get("max_output_tokens"),
+        max_prompt_tokens=table.get("max_prompt_tokens"),
+    )
+
+
+def _timing(table: Table) -> Timing:
+    cache_s = table["cache_ms"] / MS_PER_S
+    if table["kind"] == "fixed":
+        return FixedTiming(table["prompt_ms"] / MS_PER_S, table["token_ms"] / MS_PER_S, cache_s)
+    return TableTiming(
+        name=table.get("name", "stated table"),
+        batch_sizes=tuple(table["batch_sizes"]),
+        prompt_s=tuple(time / MS_PER_S for time in table["prompt_ms"]),
+        token_s=tuple(time / MS_PER_S for time in table["token_ms"]),
+        prompt_tokens=table.get("prompt_tokens"),
+        context_tokens=table.get("context_tokens"),
+        cache_s=cache_s,
+        scaling=table["scaling"],
+        source=table.get("source", STATED),
+    )
+
+
+def _report(table: Table) -> Report:
+    window = table.get("window_s")
+    return Report(
+        percentiles=tuple(float(each) for each in table["percentiles"]),
+        window_s=None if window is None else (float(window[0]), float(window[1])),
+    )

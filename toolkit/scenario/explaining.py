@@ -1,0 +1,119 @@
+"""Where a value comes from, and every value it overrode."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from toolkit.catalog import nearest
+from toolkit.errors import InputError
+from toolkit.scenario.layers import Layer, merged
+from toolkit.scenario.loading import Sources, load, origin
+from toolkit.scenario.resolve import resolve
+from toolkit.scenario.schema import key_paths, schema_at
+from toolkit.scenario.validate import value_at
+
+__all__ = ["Explanation", "Step", "explain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One layer that set the value: what kind it is, where it stands, what it said."""
+
+    kind: str
+    value: Any
+    file: str = ""
+    line: int = 0
+    note: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        source = ", ".join(text for text in (place, self.note) if text)
+        return f"{self.kind}{f' ({source})' if source else ''}: {_shown(self.value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The value of a key and the layers that set it, the one in force last."""
+
+    key: str
+    about: str
+    value: Any
+    steps: tuple[Step, ...]
+    variants: Mapping[str, Any]
+    """What variants say instead, where none was chosen."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.key} = {_shown(self.value)}", f"  {self.about}"]
+        if self.steps:
+            lines.append(f"  from {self.steps[-1]}")
+        lines += [f"  over {step}" for step in reversed(self.steps[:-1])]
+        lines += [f"  in variant {name}: {_shown(each)}" for name, each in self.variants.items()]
+        return "\n".join(line for line in lines if line.strip())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the explanation as plain values, for JSON."""
+        return asdict(self)
+
+
+def explain(
+    source: str | Path | Mapping[str, Any],
+    key: str,
+    *,
+    sets: Sequence[str] = (),
+    variant: str | None = None,
+) -> Explanation:
+    """Return the value of a key of a scenario, and each layer that set it.
+
+    Without ``variant``, a scenario with variants is explained as it stands
+    before they are laid over it, and what they change is listed.
+
+    Raises:
+        InputError: no such key (it names what comes closest), or the scenario
+            itself is wrong.
+    """
+    known = list(key_paths())
+    if key not in known:
+        close = nearest(key, known)
+        way_out = f"did you mean {close}?" if close else "toolkit explain --help lists none"
+        raise InputError.one("explain", key, "no such key of a scenario", way_out=way_out)
+    load(source, sets=sets, variant=variant)
+    sources = Sources.read(source, sets)
+    stack = sources.stack(variant)
+    user = merged(stack)
+    for each in ("extends", "variant"):
+        user.pop(each, None)
+    resolved = resolve(user, lambda path: origin(stack, path).folder, sources.fallback_name)
+    path = tuple(key.split("."))
+    layers = _in_force((*resolved.below, *resolved.above, *stack))
+    steps = tuple(_step(layer, path) for layer in layers if layer.has(path))
+    others = {} if variant else sources.variants
+    return Explanation(
+        key,
+        schema_at(path).get("description", ""),
+        value_at(resolved.document, path),
+        steps,
+        {name: value_at(each.values, path) for name, each in others.items() if each.has(path)},
+    )
+
+
+def _in_force(layers: Sequence[Layer]) -> list[Layer]:
+    """Return layers with what a later change of ``kind`` wiped out left in, as overridden."""
+    return [layer for layer in layers if layer.values]
+
+
+def _step(layer: Layer, path: tuple[str, ...]) -> Step:
+    note = layer.notes.get(path, "") or layer.label
+    kind = f"variant {layer.label}" if layer.kind == "variant" else layer.kind
+    note = "" if layer.kind == "variant" else note
+    return Step(kind, value_at(layer.values, path), layer.file, layer.line(path), note)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not set"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,0 +1,367 @@
+"""What no schema can say: do the numbers of a scenario go together?
+
+Each check is a function from a scenario to findings that show the numbers on
+both sides.  Later checks trust what earlier ones made sure of: counts first,
+then workload and times, then memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from toolkit.scenario.memory import StageFit, fit, longest_tokens
+from toolkit.scenario.model import FixedTiming, Scenario, TableTiming
+from toolkit.scenario.validate import Finding
+
+__all__ = ["check", "served_entries"]
+
+LONGEST_S = 3e9
+"""Longest run, seconds, whose nanoseconds the trace's clock holds with room to spare: 95 years."""
+
+Check = Callable[[Scenario], Iterator[Finding]]
+
+
+def check(scenario: Scenario) -> list[Finding]:
+    """Return what is wrong with the numbers of a scenario, in the order of the first failing group."""
+    for group in (_COUNTS, _WORK, _ROOM):
+        found = [finding for each in group for finding in each(scenario)]
+        if found:
+            return found
+    return []
+
+
+def served_entries(scenario: Scenario) -> int:
+    """Return how many entries a deployment serves, repetition for equal work included."""
+    workload = scenario.workload
+    if workload.equal_work_batch is None:
+        return workload.entries
+    return workload.entries * workload.equal_work_batch // scenario.deployment.microbatch_size
+
+
+# -- machines and stages -----------------------------------------------------------------------
+
+
+def _machines_add_up(scenario: Scenario) -> Iterator[Finding]:
+    machines, deployment = scenario.hardware.machines, scenario.deployment
+    if deployment.kind == "disaggregated":
+        prompt, token = deployment.prompt_machines, deployment.token_machines
+        if prompt + token != machines:
+            yield Finding(
+                ("hardware", "machines"),
+                "expected as many as prompt_machines + token_machines",
+                f"{machines}, but {prompt} + {token} = {prompt + token}",
+            )
+    elif machines % deployment.data_parallel:
+        yield Finding(
+            ("deployment", "data_parallel"),
+            f"expected a divisor of the {machines} machines",
+            f"{deployment.data_parallel}",
+            f"possible: {_listed(n for n in range(1, machines + 1) if machines % n == 0)}",
+        )
+
+
+def _a_stage_has_a_layer(scenario: Scenario) -> Iterator[Finding]:
+    if scenario.model is None:
+        return
+    stages = max(scenario.prompt_stages, scenario.token_stages)
+    if stages > scenario.model.layers:
+        yield Finding(
+            ("hardware", "machines"),
+            f"expected at most as many stages as {scenario.model.name} has layers, "
+            f"{scenario.model.layers}",
+            f"{stages} stages",
+        )
+
+
+def _heads_go_together(scenario: Scenario) -> Iterator[Finding]:
+    model = scenario.model
+    if model and (model.kv_heads > model.heads or model.heads % model.kv_heads):
+        expected = f"expected a divisor of the {model.heads} heads"
+        yield Finding(("model", "kv_heads"), expected, f"{model.kv_heads}")
+
+
+def _equal_work_divides(scenario: Scenario) -> Iterator[Finding]:
+    batch, size = scenario.workload.equal_work_batch, scenario.deployment.microbatch_size
+    if batch is not None and batch % size:
+        yield Finding(
+            ("workload", "equal_work_batch"),
+            f"expected a multiple of deployment.microbatch_size, {size}",
+            f"{batch}",
+        )
+
+
+# -- workload and times ------------------------------------------------------------------------
+
+
+def _arrivals_are_possible(scenario: Scenario) -> Iterator[Finding]:
+    workload = scenario.workload
+    arrivals = workload.arrivals
+    if arrivals.kind == "times":
+        times = arrivals.times_s
+        where = ("workload", "arrivals", "times_s")
+        if len(times) != workload.entries:
+            expected = f"expected a time for each of the {workload.entries} entries"
+            yield Finding(where, expected, f"{len(times)} times")
+        late = next(
+            (i for i, (a, b) in enumerate(zip(times, times[1:], strict=False)) if b < a), None
+        )
+        if late is not None:
+            got = f"{times[late]:g} s, then {times[late + 1]:g} s at index {late + 1}"
+            yield Finding(where, "expected ascending times", got)
+    elif arrivals.rate_per_s > 0:
+        entries = served_entries(scenario)
+        size = scenario.deployment.microbatch_size if workload.entry == "microbatch" else 1
+        poisson = arrivals.kind == "poisson"
+        last_s = entries * (size if poisson else 1) / arrivals.rate_per_s
+        if last_s > LONGEST_S:
+            key = "rate_per_s" if poisson else "groups_per_s"
+            yield Finding(
+                ("workload", "arrivals", key),
+                f"expected a rate at which the last entry arrives within {LONGEST_S:g} s",
+                f"{arrivals.rate_per_s:g} per second: about {last_s:.3g} s",
+            )
+
+
+def _packing_is_stated(scenario: Scenario) -> Iterator[Finding]:
+    """Packing requests needs a longest wait, unless all of them are there from the start."""
+    workload, stated = scenario.workload, scenario.document["deployment"]
+    if workload.entry == "request":
+        if "max_wait_ms" not in stated and workload.arrivals.kind != "at_zero":
+            yield Finding(
+                ("deployment", "max_wait_ms"),
+                'missing; required because workload.entry = "request" and requests arrive one by one',
+                way_out="longest wait of a microbatch for more requests, ms; 0: it never waits",
+            )
+    elif scenario.deployment.max_wait_s > 0:
+        yield Finding(
+            ("deployment", "max_wait_ms"),
+            'does not go with workload.entry = "microbatch", whose microbatches arrive full',
+            way_out="remove it",
+        )
+
+
+def _window_and_percentiles_ascend(scenario: Scenario) -> Iterator[Finding]:
+    window, percentiles = scenario.report.window_s, scenario.report.percentiles
+    if window is not None and window[0] >= window[1]:
+        got = f"{window[0]:g} to {window[1]:g}"
+        yield Finding(("report", "window_s"), "expected a start before the end", got)
+    if list(percentiles) != sorted(set(percentiles)):
+        got = ", ".join(f"{each:g}" for each in percentiles)
+        yield Finding(("report", "percentiles"), "expected ascending percentiles", got)
+
+
+def _output_bounds_ascend(scenario: Scenario) -> Iterator[Finding]:
+    lengths = scenario.workload.lengths
+    if (
+        lengths.max_output_tokens is not None
+        and lengths.max_output_tokens < lengths.min_output_tokens
+    ):
+        yield Finding(
+            ("workload", "lengths", "max_output_tokens"),
+            f"expected at least min_output_tokens, {lengths.min_output_tokens}",
+            f"{lengths.max_output_tokens}",
+        )
+
+
+def _table_is_sound(scenario: Scenario) -> Iterator[Finding]:
+    table = scenario.timing
+    if not isinstance(table, TableTiming):
+        return
+    sizes = table.batch_sizes
+    if list(sizes) != sorted(set(sizes)):
+        got = f"{_listed(sizes)}"
+        yield Finding(("timing", "batch_sizes"), "expected ascending batch sizes", got)
+        return
+    for key, times in (("prompt_ms", table.prompt_s), ("token_ms", table.token_s)):
+        if len(times) != len(sizes):
+            expected = f"expected a time for each of the {len(sizes)} batch sizes"
+            yield Finding(("timing", key), expected, f"{len(times)} times")
+        elif min(times) <= 0:
+            got = f"0 for a batch of {sizes[times.index(min(times))]}"
+            yield Finding(("timing", key), "expected times above 0", got)
+    size = scenario.deployment.microbatch_size
+    if not sizes[0] <= size <= sizes[-1]:
+        yield Finding(
+            ("deployment", "microbatch_size"),
+            f"expected a batch size that the timing table covers, {sizes[0]} to {sizes[-1]}",
+            f"{size}",
+            "nothing is extrapolated",
+        )
+    if table.scaling != "none" and table.prompt_tokens is None:
+        expected = "expected prompt_tokens beside it, the length at which the times hold"
+        yield Finding(("timing", "scaling"), expected, f'"{table.scaling}"')
+
+
+def _time_passes(scenario: Scenario) -> Iterator[Finding]:
+    timing = scenario.timing
+    if not isinstance(timing, FixedTiming):
+        return
+    if scenario.discipline == "event":
+        for key, seconds in (("prompt_ms", timing.prompt_s), ("token_ms", timing.token_s)):
+            if seconds == 0:
+                yield Finding(("timing", key), "expected a time above 0", "0")
+    elif timing.prompt_s == timing.token_s == 0 and not _anything_late(scenario):
+        got = "no time at all: prompt, token and arrivals are all 0"
+        yield Finding(("timing", "prompt_ms"), "expected a run that takes time", got)
+
+
+def _anything_late(scenario: Scenario) -> bool:
+    """Return whether an arrival or a cache transfer keeps a run of zero service times going."""
+    if scenario.deployment.kind == "disaggregated" and scenario.timing.cache_s > 0:
+        return True
+    arrivals = scenario.workload.arrivals
+    if arrivals.kind != "groups":
+        return arrivals.kind == "poisson" or any(arrivals.times_s)
+    size = arrivals.group_size or scenario.hardware.machines // scenario.deployment.data_parallel
+    return arrivals.rate_per_s > 0 and _entries_of_a_part(scenario) // size > 1
+
+
+def _enough_entries(scenario: Scenario) -> Iterator[Finding]:
+    """The published programs start with one entry for each stage (quirks 1 and 20)."""
+    if scenario.discipline != "dejavu":
+        return
+    entries, stages = _entries_of_a_part(scenario), scenario.token_stages
+    if entries < stages:
+        parts = scenario.deployment.data_parallel
+        each = f"; {served_entries(scenario)} in {parts} parts" if parts > 1 else ""
+        yield Finding(
+            ("workload", "entries"),
+            f"expected at least an entry for each of the {stages} token stages "
+            'because discipline = "dejavu"',
+            f"{entries}{each}",
+            'use fewer machines, more entries, or discipline = "event"',
+        )
+
+
+def _discipline_goes(scenario: Scenario) -> Iterator[Finding]:
+    if scenario.discipline != "dejavu":
+        return
+    cause = 'because discipline = "dejavu"'
+    if scenario.workload.entry != "microbatch":
+        expected = f'expected "microbatch" {cause}'
+        yield Finding(("workload", "entry"), expected, f'"{scenario.workload.entry}"')
+    if scenario.deployment.activations:
+        yield Finding(
+            ("deployment", "activations"),
+            f"expected false {cause}, whose hops between stages cost nothing",
+            "true",
+        )
+    in_flight = scenario.deployment.microbatches_in_flight
+    if in_flight not in {None, scenario.token_stages}:
+        yield Finding(
+            ("deployment", "microbatches_in_flight"),
+            f"expected as many as stages, {scenario.token_stages}, {cause}",
+            f"{in_flight}",
+        )
+
+
+def _transfers_are_possible(scenario: Scenario) -> Iterator[Finding]:
+    """A transfer takes a stated time, or bytes over a link."""
+    if scenario.discipline != "event":
+        return
+    deployment, hardware, model = scenario.deployment, scenario.hardware, scenario.model
+    if deployment.kind == "disaggregated" and deployment.transfer_time_s is None:
+        if hardware.link is None:
+            yield Finding(
+                ("hardware", "link"),
+                "missing; required because KV caches go to the token machines",
+                way_out="name a link, or state deployment.transfer_time_ms",
+            )
+        if model is None:
+            yield Finding(
+                ("model",),
+                "missing; required because KV caches go to the token machines by size",
+                way_out="name a model, or state deployment.transfer_time_ms",
+            )
+    if deployment.activations:
+        for path, thing in ((("hardware", "link"), hardware.link), (("model",), model)):
+            if thing is None:
+                expected = "missing; required because deployment.activations = true"
+                yield Finding(path, expected)
+
+
+def _clock_holds_the_run(scenario: Scenario) -> Iterator[Finding]:
+    """An upper bound of the makespan, one entry after the other, has to fit the trace's clock."""
+    _, output = longest_tokens(scenario.workload.lengths, scenario.workload.entries)
+    timing = scenario.timing
+    prompt_s, token_s = (
+        (timing.prompt_s, timing.token_s)
+        if isinstance(timing, FixedTiming)
+        else (max(timing.prompt_s), max(timing.token_s))
+    )
+    stages = scenario.prompt_stages + scenario.token_stages
+    each_s = prompt_s + timing.cache_s + output * token_s
+    bound_s = served_entries(scenario) * stages * each_s * scenario.deployment.stream_slowdown
+    if bound_s > LONGEST_S * 1000 or not math.isfinite(bound_s):
+        yield Finding(
+            ("timing",),
+            f"expected a run that ends within {LONGEST_S * 1000:g} s even if nothing overlaps",
+            f"{bound_s:.3g} s: {served_entries(scenario)} entries x {stages} stages x {each_s:.3g} s",
+        )
+
+
+def _entries_of_a_part(scenario: Scenario) -> int:
+    return served_entries(scenario) // scenario.deployment.data_parallel
+
+
+# -- memory ------------------------------------------------------------------------------------
+
+
+def _memory_check_is_possible(scenario: Scenario) -> Iterator[Finding]:
+    how, model = scenario.deployment.memory_fit, scenario.model
+    where = ("deployment", "memory_fit")
+    if how == "off":
+        return
+    if model is None or scenario.hardware.memory_bytes is None:
+        lack = "a model" if model is None else "the machines' memory"
+        yield Finding(where, f"expected {lack} to check", f'"{how}"', 'state it, or "off"')
+    elif how == "dejavu" and None in {model.dejavu_weights_gb, model.dejavu_kv_gb_per_token}:
+        yield Finding(
+            where,
+            "expected model.dejavu_weights_gb and model.dejavu_kv_gb_per_token to go with it",
+            f'"{how}", and {model.name} has none',
+        )
+
+
+def _model_fits(scenario: Scenario) -> Iterator[Finding]:
+    if list(_memory_check_is_possible(scenario)):
+        return
+    worst: dict[str, StageFit] = {}
+    for stage in fit(scenario):
+        if not stage.fits and stage.role not in worst:
+            worst[stage.role] = stage
+    name = scenario.model.name if scenario.model else ""
+    for stage in worst.values():
+        yield Finding(
+            ("deployment",),
+            f"{name} does not fit the machines",
+            stage.words,
+            "use more stages, smaller or fewer microbatches, or bytes_per_parameter and "
+            "bytes_per_kv_value of a smaller format",
+        )
+
+
+def _listed(numbers: object) -> str:
+    return ", ".join(str(number) for number in numbers)  # type: ignore[attr-defined]
+
+
+_COUNTS: tuple[Check, ...] = (
+    _machines_add_up,
+    _a_stage_has_a_layer,
+    _heads_go_together,
+    _equal_work_divides,
+    _window_and_percentiles_ascend,
+    _output_bounds_ascend,
+)
+_WORK: tuple[Check, ...] = (
+    _discipline_goes,
+    _arrivals_are_possible,
+    _packing_is_stated,
+    _table_is_sound,
+    _time_passes,
+    _enough_entries,
+    _transfers_are_possible,
+    _memory_check_is_possible,
+)
+_ROOM: tuple[Check, ...] = (_clock_holds_the_run, _model_fits)

@@ -1,0 +1,245 @@
+"""A document against the schema, in the user's words.
+
+JSON Schema finds what is wrong; this module says it: which key, what was
+expected and why, what was found, and the way out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from toolkit.catalog import nearest
+from toolkit.scenario.schema import key_paths, load_schema, schema_at, words
+from toolkit.scenario.toml import KeyPath, at, parse_value
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+    from jsonschema.protocols import Validator
+
+__all__ = ["Finding", "check", "check_variants", "value_at"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong at a key path; its file and line are looked up later."""
+
+    path: KeyPath
+    expected: str
+    got: str = ""
+    way_out: str = ""
+
+
+def check(document: Mapping[str, Any]) -> list[Finding]:
+    """Return everything the schema has against a document, at most one finding a key."""
+    return _first_of_each((*_not_finite(document), *_broken_rules(document)))
+
+
+def check_variants(listed: Any) -> list[Finding]:
+    """Return what the schema has against a list of variants, their tables' content aside."""
+    document = {"variant": listed}
+    return [
+        finding
+        for finding in _first_of_each(_broken_rules(document))
+        if finding.path[:1] == ("variant",)
+    ]
+
+
+def _first_of_each(findings: Iterable[Finding]) -> list[Finding]:
+    found: dict[KeyPath, Finding] = {}
+    for finding in findings:
+        found.setdefault(finding.path, finding)
+    return list(found.values())
+
+
+@cache
+def _validator() -> Validator:
+    """Return the validator; 8.0 is no integer here, as it is none in TOML."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    made: Validator = extend(Draft202012Validator, type_checker=types)(load_schema())
+    return made
+
+
+def _not_finite(value: Any, path: KeyPath = ()) -> Iterator[Finding]:
+    if isinstance(value, float) and not math.isfinite(value):
+        about = schema_at(path).get("description", "")
+        yield Finding(path, f"expected a finite number{_about(about)}", _shown(value))
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _not_finite(each, (*path, key))
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _not_finite(each, (*path, index))
+
+
+def _broken_rules(document: Mapping[str, Any]) -> Iterator[Finding]:
+    for error in _validator().iter_errors(document):
+        path = tuple(error.absolute_path)
+        if error.validator == "additionalProperties":
+            yield from _unknown_keys(path, error)
+        elif error.validator == "required":
+            yield from _missing_keys(path, error)
+        elif error.schema is False:
+            yield _does_not_go(document, path, error)
+        else:
+            yield _wrong_value(path, error)
+
+
+def _unknown_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:
+    known: Mapping[str, Any] = error.schema["properties"]  # type: ignore[index,assignment]
+    for key in error.instance:
+        if key not in known:
+            yield Finding((*path, key), f"unknown key; {_where_it_belongs(key, path, known)}")
+
+
+def _where_it_belongs(key: str, path: KeyPath, known: Iterable[str]) -> str:
+    if close := nearest(key, known):
+        return f"did you mean {close}?"
+    for each in key_paths():
+        table, _, last = each.rpartition(".")
+        if last == key:
+            return f"it belongs in [{table}]" if table else "it belongs at the top of the file"
+    return f"{'here are' if path else 'a scenario has'} {', '.join(known)}"
+
+
+def _missing_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:
+    cause = _cause(error)
+    for key in error.validator_value:
+        if key not in error.instance:
+            about = schema_at((*path, key)).get("description", "")
+            way_out = f"{key}: {about}" if about else ""
+            expected = f"missing; required because {cause}" if cause else "missing"
+            if key == "schema_version":
+                way_out = "write schema_version = 1"
+            yield Finding((*path, key), expected, way_out=way_out)
+
+
+def _does_not_go(document: Mapping[str, Any], path: KeyPath, error: ValidationError) -> Finding:
+    return Finding(path, f"does not go with {_cause(error)}", way_out="remove it")
+
+
+def _wrong_value(path: KeyPath, error: ValidationError) -> Finding:
+    rules = {**schema_at(path), **error.schema}  # type: ignore[dict-item]
+    cause = _cause(error)
+    because = f" because {cause}" if cause else ""
+    expected = f"expected {_rule(rules, str(error.validator))}{_about(rules.get('description'))}"
+    value = error.instance
+    if error.validator == "uniqueItems":
+        return Finding(path, f"expected a list without repetition{because}", _shown(value))
+    return Finding(path, expected + because, _shown(value) + _hint(value, rules))
+
+
+def _cause(error: ValidationError) -> str:
+    """Return the condition under which the broken rule applies, empty if it always does."""
+    path: Sequence[str | int] = list(error.absolute_schema_path)
+    if "then" not in path:
+        return ""
+    branch: Any = load_schema()
+    for part in path[: len(path) - 1 - path[::-1].index("then")]:
+        branch = branch[part]
+    return words(branch["if"])
+
+
+_TYPES = {
+    "integer": "an integer",
+    "number": "a number",
+    "string": "text in quotes",
+    "array": "a list",
+    "object": "a table",
+    "boolean": "true or false",
+}
+
+
+def _rule(rules: Mapping[str, Any], broken: str) -> str:
+    """Return what a value has to be, in TOML's words."""
+    if "const" in rules:
+        return json.dumps(rules["const"])
+    if "enum" in rules:
+        return _listed([json.dumps(each) for each in rules["enum"]])
+    types = rules.get("type", "object")
+    types = [types] if isinstance(types, str) else types
+    text = " or ".join(_TYPES[each] for each in types)
+    if broken in {"pattern", "maxLength"}:
+        return "a name"
+    if broken == "minLength":
+        return "text that is not empty"
+    if "array" in types and "minItems" in rules:
+        least, most = rules["minItems"], rules.get("maxItems")
+        if least == most:
+            text += f" of {least}"
+        elif broken == "minItems":
+            text += f" of at least {least}"
+    if "integer" in types or "number" in types:
+        text += _range(rules, broken)
+    return text
+
+
+def _range(rules: Mapping[str, Any], broken: str) -> str:
+    if broken == "maximum":
+        return f" of at most {rules['maximum']:,}"
+    if "exclusiveMinimum" in rules:
+        return f" above {rules['exclusiveMinimum']}"
+    return f" of at least {rules['minimum']}" if "minimum" in rules else ""
+
+
+def _about(description: str | None) -> str:
+    """Return a description as an aside: what stands before its first semicolon."""
+    return f" ({description.split('; ')[0]})" if description else ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False) + ", a string"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return _number(value)
+    if isinstance(value, list):
+        return f"a list of {len(value)}" if value else "an empty list"
+    if isinstance(value, Mapping):
+        return "a table"
+    return f"{value}, a date or time"
+
+
+def _number(value: float) -> str:
+    text = str(value)
+    return text if len(text) <= 30 else f"{text[:12]}... ({len(text)} digits)"
+
+
+def _hint(value: Any, rules: Mapping[str, Any]) -> str:
+    """Return how the value found would become the value wanted, where that is plain."""
+    types = rules.get("type", ())
+    if isinstance(value, str):
+        if "enum" in rules:
+            close = nearest(value, [each for each in rules["enum"] if isinstance(each, str)])
+            return f"; did you mean {json.dumps(close)}?" if close else ""
+        meant = parse_value(value) if value[:1] not in {"[", "{", '"', "'"} else value
+        wanted = {"integer": int, "number": int | float, "boolean": bool}
+        if any(name in types and isinstance(meant, kind) for name, kind in wanted.items()):
+            return "; write it without quotes"
+    elif isinstance(value, float) and types == "integer" and value.is_integer():
+        return f"; write {int(value)}"
+    elif types == "string" and isinstance(value, int | float) and not isinstance(value, bool):
+        return "; write it in quotes"
+    return ""
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} or {items[-1]}"
+
+
+def value_at(document: Mapping[str, Any], path: KeyPath) -> Any:
+    """Return what a document has at `path`, None where it has nothing."""
+    try:
+        return at(document, path)
+    except KeyError:
+        return None
