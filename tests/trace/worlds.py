@@ -37,7 +37,7 @@ def spans(rows: Sequence[Sequence[Any]]) -> Chunk:
 
 def scenery(stages: int = 2, links: int = 1, lanes: int = 2, requests: int = 4) -> list[Chunk]:
     """Return the small tables: stages on machines of their own, then links, then lanes."""
-    tracks = [(s, "stage", s, s, f"stage {s}", s) for s in range(stages)]
+    tracks: list[tuple[Any, ...]] = [(s, "stage", s, s, f"stage {s}", s) for s in range(stages)]
     tracks += [(stages + k, "link", k, k, f"m{k:02d} out", k) for k in range(links)]
     first = stages + links
     tracks += [(first + k, "lane", None, k, f"lane {k:02d}", k) for k in range(lanes)]
@@ -60,10 +60,7 @@ def scenery(stages: int = 2, links: int = 1, lanes: int = 2, requests: int = 4) 
         ),
         chunk(
             "requests",
-            [
-                (r, 0, 0, 1, None, 1, 1, 2, 10, 3, 1, 0, None, r, "served")
-                for r in range(requests)
-            ],
+            [(r, 0, 0, 1, None, 1, 1, 2, 10, 3, 1, 0, None, r, "served") for r in range(requests)],
         ),
     ]
 

@@ -77,7 +77,10 @@ def draw(picture: Picture, batches: Iterable[Batch], file: Path) -> None:
             )
             length, wrong = wire.chrome_spans(
                 out,
-                *(columns[name] for name in ("ts_ns", "dur_ns", "track", "name")),
+                columns["ts_ns"],
+                columns["dur_ns"],
+                columns["track"],
+                columns["name"],
                 np.stack([columns[name].astype(np.int64) for name in _VALUES]),
                 columns["depth"],
                 batch.flow_row,
@@ -85,9 +88,12 @@ def draw(picture: Picture, batches: Iterable[Batch], file: Path) -> None:
                 batch.flow_place,
                 ends,
                 depths,
-                *words,
-                *names,
-                *tracks,
+                words[0],
+                words[1],
+                names[0],
+                names[1],
+                tracks[0],
+                tracks[1],
             )
             if wrong >= 0:
                 raise overlap(picture, batch, wrong)
@@ -164,19 +170,24 @@ def _write_counters(sink: Sink, counters: Counters, picture: Picture, places: _P
     heads = _texts(
         _by_key({row["counter"]: _head("C", row["name"]) + places.of_counter(row) for row in defs})
     )
-    units = _texts(
-        _by_key({row["counter"]: f',"args":{{{_quoted(row["unit"])}:' for row in defs})
-    )
+    units = _texts(_by_key({row["counter"]: f',"args":{{{_quoted(row["unit"])}:' for row in defs}))
     step = 1 << 18
     for first in range(0, len(counters.ts_ns), step):
-        ts, which, value = (column[first : first + step] for column in counters)
-        texts = _texts([_number(one) for one in value.tolist()])
-        longest = sum(int(np.diff(bounds).max()) for _, bounds in (heads, units, texts))
-        out = np.empty(len(ts) * (longest + 32), np.uint8)
-        length = wire.chrome_counters(out, ts, which, *heads, *units, *texts)
+        here = slice(first, first + step)
+        ts, which, value = counters.ts_ns[here], counters.counter[here], counters.value[here]
+        odd = _odd_values(value)
+        longest = sum(int(np.diff(bounds).max()) for _, bounds in (heads, units, odd))
+        out = np.empty(len(ts) * (longest + 56), np.uint8)
+        length = wire.chrome_counters(out, ts, which, value, *heads, *units, *odd)
         sink.write(out[:length])
 
 
-def _number(value: float) -> str:
-    """Return the shortest text that reads back as `value`, whole numbers without a point."""
-    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+def _odd_values(
+    value: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return as texts the values that are not whole numbers from 0: the shortest that read back."""
+    odd = np.flatnonzero((value != np.floor(value)) | (value < 0) | (value >= 2**53))
+    encoded = [repr(one).encode() for one in value[odd].tolist()]
+    lengths = np.zeros(len(value) + 1, np.int64)
+    lengths[odd + 1] = [len(text) for text in encoded]
+    return np.frombuffer(b"".join(encoded) or b" ", np.uint8), np.cumsum(lengths)

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,7 @@ class Sink:
         squeeze = self._squeeze
         try:
             while (data := self._queue.get()) is not None:
-                view: Any = memoryview(data)
+                view = memoryview(cast("Any", data))
                 self._file.write(view if squeeze is None else squeeze.compress(view))
             if squeeze is not None:
                 self._file.write(squeeze.flush())

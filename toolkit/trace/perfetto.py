@@ -8,14 +8,13 @@ compiled loops of :mod:`.wire`, a row group at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from toolkit.errors import InputError
-from toolkit.trace.columns import NULL
 from toolkit.trace.output import Sink, replacing
 from toolkit.trace.selection import MAX_SPANS, Batch, Counters, Picture, Selection, select
 from toolkit.trace.store import Store
@@ -69,16 +68,20 @@ def draw(picture: Picture, batches: Iterable[Batch], file: Path) -> None:
             _write_counters(sink, batch.busy, ids)
             if not len(batch):
                 continue
-            out = np.empty(
-                len(batch) * wire.SPAN_BYTES + len(batch.flow) * wire.FLOW_BYTES, np.uint8
-            )
+            rows = len(batch) + int(depths.sum())  # what is still open may end here
+            out = np.empty(rows * wire.SPAN_BYTES + len(batch.flow) * wire.FLOW_BYTES, np.uint8)
             columns = batch.columns
             length, wrong = wire.begin_end_packets(
                 out,
-                *(
-                    columns[name]
-                    for name in ("ts_ns", "dur_ns", "track", "name", *_ANNOTATIONS, "depth")
-                ),
+                columns["ts_ns"],
+                columns["dur_ns"],
+                columns["track"],
+                columns["name"],
+                columns["request"],
+                columns["token"],
+                columns["step"],
+                columns["bytes"],
+                columns["depth"],
                 batch.flow_row,
                 batch.flow,
                 batch.flow_place,
@@ -133,11 +136,10 @@ def _write_counters(sink: Sink, counters: Counters, ids: _Uuids) -> None:
 
     step = 1 << 18
     for first in range(0, len(counters.ts_ns), step):
-        ts, which, value = (column[first : first + step] for column in counters)
+        here = slice(first, first + step)
+        ts, which, value = counters.ts_ns[here], counters.counter[here], counters.value[here]
         out = np.empty(len(ts) * wire.COUNTER_BYTES, np.uint8)
-        length = wire.counter_packets(
-            out, ts, ids.counter[which], value, np.ascontiguousarray(value).view(np.uint64)
-        )
+        length = wire.counter_packets(out, ts, ids.counter[which], value, value.view(np.uint64))
         sink.write(out[:length])
 
 
@@ -168,12 +170,12 @@ def _descriptors(picture: Picture, ids: _Uuids) -> bytes:
             setattr(root, order, getattr(kinds, f"{order.upper()}_EXPLICIT"))
 
     present = {row["kind"] for row in picture.tracks}
-    for kind, uuid, name, rank in (
+    for kind, uuid, name, place in (
         ("lane", _REQUESTS, "Requests", -20),
         ("link", _LINKS, "Links", -10),
     ):
         if kind in present:
-            describe(uuid, name, rank=rank).child_ordering = kinds.EXPLICIT
+            describe(uuid, name, rank=place).child_ordering = kinds.EXPLICIT
     for order, row in enumerate(picture.machines):
         machine = describe(ids.of["machine", row["machine"]], rank=order)
         machine.process.pid = pid(row["machine"])

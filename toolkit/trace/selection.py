@@ -25,7 +25,16 @@ from toolkit.errors import InputError
 from toolkit.trace.columns import NULL, TABLES
 from toolkit.trace.store import Store
 
-__all__ = ["MAX_SPANS", "Batch", "Counters", "Picture", "Selection", "parse_window", "select"]
+__all__ = [
+    "MAX_SPANS",
+    "Batch",
+    "Counters",
+    "Picture",
+    "Selection",
+    "first_window",
+    "parse_window",
+    "select",
+]
 
 MAX_SPANS = 2_000_000
 """Spans the Perfetto UI opens without trouble; it needs 220-330 bytes of memory for each."""
@@ -148,11 +157,16 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The selected part of a store: everything small at hand, its spans in batches."""
+    """The selected part of a store: everything small at hand, its spans in batches.
+
+    ``from_ns`` and ``until_ns`` are the start of the first span and the end of the last.
+    """
 
     store: Store
     selection: Selection
     spans: int
+    from_ns: int
+    until_ns: int
     machines: Sequence[dict[str, Any]]
     tracks: Sequence[dict[str, Any]]
     names: dict[int, str]
@@ -201,11 +215,15 @@ def select(store: Store, selection: Selection, *, max_spans: int | None = MAX_SP
     _known("--requests", selection.requests, set(requests["request"].tolist()))
 
     scan = _Scan(store, selection, tracks, requests)
-    spans = 0
+    spans, from_ns, until_ns = 0, 0, 0
     seen = np.zeros(scan.tracks, np.int64)
     complete: dict[int, int] = {}
     for found in scan.run(("ts_ns", "dur_ns", "track", "request")):
-        spans += int(np.count_nonzero(found.kept))
+        ts = found.columns["ts_ns"][found.kept]
+        if len(ts):
+            from_ns = from_ns if spans else int(ts[0])
+            until_ns = max(until_ns, int((ts + found.columns["dur_ns"][found.kept]).max()))
+        spans += len(ts)
         seen += np.bincount(found.columns["track"][found.kept], minlength=scan.tracks)
         for flow in found.flow.tolist():
             complete[flow] = complete.get(flow, 0) + 1
@@ -236,6 +254,8 @@ def select(store: Store, selection: Selection, *, max_spans: int | None = MAX_SP
         store=store,
         selection=selection,
         spans=spans,
+        from_ns=from_ns,
+        until_ns=until_ns,
         machines=[row for row in machines if chosen is None or row["machine"] in chosen],
         tracks=[
             row
@@ -363,7 +383,10 @@ class _Scan:
         flows = _columns(store, "flows", ("flow", "order", "track", "ts_ns", "ordinal"))
         self._flows = {name: values.astype(np.int64) for name, values in flows.items()}
         self._length = dict(
-            zip(*(part.tolist() for part in np.unique(flows["flow"], return_counts=True)))
+            zip(
+                *(part.tolist() for part in np.unique(flows["flow"], return_counts=True)),
+                strict=True,
+            )
         )
         self._sort_flows(np.ones(len(flows["flow"]), bool))
 
@@ -475,9 +498,7 @@ def _request_masks(
     return own, led
 
 
-def _tail(
-    ts: Ints, track: npt.NDArray[Any], before: tuple[int, int, int]
-) -> tuple[int, int, int]:
+def _tail(ts: Ints, track: npt.NDArray[Any], before: tuple[int, int, int]) -> tuple[int, int, int]:
     last = (int(ts[-1]), int(track[-1]))
     same = int(np.argmin(((ts == last[0]) & (track == last[1]))[::-1])) or len(ts)
     carried = before[2] if same == len(ts) and before[:2] == last else 0
@@ -510,17 +531,16 @@ class _Busy:
         return self._changes(int(np.iinfo(np.int64).max))
 
     def _changes(self, before_ns: int) -> Counters:
-        started, ended = (
-            np.searchsorted(times, before_ns) for times in (self._starts, self._ends)
-        )
+        started, ended = (np.searchsorted(times, before_ns) for times in (self._starts, self._ends))
         starts, self._starts = self._starts[:started], self._starts[started:]
         ends, self._ends = self._ends[:ended], self._ends[ended:]
-        times = np.concatenate([starts, ends])
-        by_time = np.argsort(times, kind="stable")
-        times = times[by_time]
-        if not len(times):
+        # One sort of (time, begins?) does for both: the lists are runs, which it merges.
+        events = np.concatenate([starts * 2 + 1, ends * 2])
+        if not len(events):
             return _NO_COUNTERS
-        value = self._value + np.cumsum(np.where(by_time < len(starts), 1, -1))
+        events.sort(kind="stable")
+        times = events >> 1
+        value = self._value + np.cumsum((events & 1) * 2 - 1)
         last = np.append(times[1:] != times[:-1], True)
         times, value = times[last], value[last]
         changed = np.append(self._value, value[:-1]) != value

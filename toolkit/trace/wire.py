@@ -1,8 +1,10 @@
 """Rows of spans to bytes: the compiled loops of both renderings, and what they are made of.
 
 A writer here takes a buffer and a position and returns the position after what
-it wrote.  Importing this module imports numba, so only functions that render
-import it; everything is compiled once and then read from numba's cache.
+it wrote.  Unsigned positions, where it matters, spare numba a test of each for
+negative ones: text is copied five times faster.  Importing this module imports
+numba, so only functions that render import it; everything is compiled once and
+then read from numba's cache.
 
 Depth is followed with one stack a track, which outlives the call: a span is
 closed when the next one begins that does not lie inside it, so that on every
@@ -12,9 +14,10 @@ track an end comes before a begin of the same time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 __all__ = [
@@ -25,44 +28,50 @@ __all__ = [
     "counter_packets",
 ]
 
+Bytes = npt.NDArray[np.uint8]
+Bits = npt.NDArray[np.uint64]
+Flags = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[Any]
+"""Integers of any width: as the columns are stored."""
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def _compiled(function: _F) -> _F:
     """Compile, and cache where numba finds a folder it may write to."""
     try:
-        made: _F = njit(cache=True, nogil=True, boundscheck=False)(function)
+        return cast("_F", njit(cache=True, nogil=True)(function))
     except RuntimeError:
-        made = njit(nogil=True, boundscheck=False)(function)
-    return made
+        return cast("_F", njit(nogil=True)(function))
 
 
 # --- protobuf: https://protobuf.dev/programming-guides/encoding ----------------------------------
 
 
 @_compiled
-def put_varint(out, at, value):  # type: ignore[no-untyped-def]
+def put_varint(out: Bytes, at: int, value: int) -> int:
     """Write an unsigned integer, seven bits a byte, the lowest first."""
-    value = np.uint64(value)
-    while value >= np.uint64(0x80):
-        out[at] = np.uint8(value & np.uint64(0x7F)) | np.uint8(0x80)
-        value >>= np.uint64(7)
+    left = np.uint64(value)
+    while left >= np.uint64(0x80):
+        out[np.uintp(at)] = np.uint8(left & np.uint64(0x7F)) | np.uint8(0x80)
+        left >>= np.uint64(7)
         at += 1
-    out[at] = np.uint8(value)
+    out[np.uintp(at)] = np.uint8(left)
     return at + 1
 
 
 @_compiled
-def put_fixed64(out, at, value):  # type: ignore[no-untyped-def]
+def put_fixed64(out: Bytes, at: int, value: int) -> int:
     """Write eight bytes, the lowest first."""
-    value = np.uint64(value)
+    left = np.uint64(value)
     for k in range(8):
-        out[at + k] = np.uint8((value >> np.uint64(8 * k)) & np.uint64(0xFF))
+        out[at + k] = np.uint8((left >> np.uint64(8 * k)) & np.uint64(0xFF))
     return at + 8
 
 
 @_compiled
-def close_message(out, start, at):  # type: ignore[no-untyped-def]
+def close_message(out: Bytes, start: int, at: int) -> int:
     """Write the length of the message that began after the byte kept at `start`.
 
     One byte is enough below 128; a longer message moves up to make room.
@@ -108,7 +117,7 @@ COUNTER_BYTES = 48
 
 
 @_compiled
-def open_packet(out, at, ts, sequence):  # type: ignore[no-untyped-def]
+def open_packet(out: Bytes, at: int, ts: int, sequence: int) -> int:
     """Write the head of a track event packet; its lengths go to bytes `at + 1` and the last."""
     out[at] = PACKET
     at += 2
@@ -121,7 +130,7 @@ def open_packet(out, at, ts, sequence):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def put_end(out, at, ts, sequence):  # type: ignore[no-untyped-def]
+def put_end(out: Bytes, at: int, ts: int, sequence: int) -> int:
     """Write the packet that ends the innermost open slice of a sequence's track."""
     start = at + 1
     at = open_packet(out, at, ts, sequence)
@@ -133,7 +142,7 @@ def put_end(out, at, ts, sequence):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def put_annotation(out, at, iid, value):  # type: ignore[no-untyped-def]
+def put_annotation(out: Bytes, at: int, iid: int, value: int) -> int:
     """Write a debug annotation of an unsigned value; an empty one (-1) writes nothing."""
     if value < 0:
         return at
@@ -148,7 +157,7 @@ def put_annotation(out, at, iid, value):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def settle(ends, depths, track, ts, dur, depth):  # type: ignore[no-untyped-def]
+def settle(ends: Ints, depths: Ints, track: int, ts: int, dur: int, depth: int) -> int:
     """Return how many spans stay open on a track as one begins, or -1 where it cannot begin.
 
     Those that stay are its parents: `depth` of them, each open until its end or later.
@@ -163,24 +172,24 @@ def settle(ends, depths, track, ts, dur, depth):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def begin_end_packets(  # type: ignore[no-untyped-def]
-    out,
-    ts,
-    dur,
-    track,
-    name,
-    request,
-    token,
-    step,
-    size,
-    depth,
-    flow_row,
-    flow,
-    flow_place,
-    correlated,
-    ends,
-    depths,
-):
+def begin_end_packets(
+    out: Bytes,
+    ts: Ints,
+    dur: Ints,
+    track: Ints,
+    name: Ints,
+    request: Ints,
+    token: Ints,
+    step: Ints,
+    size: Ints,
+    depth: Ints,
+    flow_row: Ints,
+    flow: Ints,
+    flow_place: Ints,
+    correlated: Flags,
+    ends: Ints,
+    depths: Ints,
+) -> tuple[int, int]:
     """Write spans as begin and end packets; return the bytes written and the first wrong row or -1.
 
     `ends` of shape (tracks, most levels) and `depths` of shape (tracks,) are the open spans: those
@@ -225,7 +234,7 @@ def begin_end_packets(  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def close_all(out, at, track, ends, depths):  # type: ignore[no-untyped-def]
+def close_all(out: Bytes, at: int, track: int, ends: Ints, depths: Ints) -> int:
     """Write the ends of what is still open on one track, the innermost first."""
     for level in range(depths[track] - 1, -1, -1):
         at = put_end(out, at, ends[track, level], track + 2)
@@ -234,8 +243,8 @@ def close_all(out, at, track, ends, depths):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def counter_packets(out, ts, uuid, value, bits):  # type: ignore[no-untyped-def]
-    """Write counter values: whole ones as integers, others as doubles (`bits` is `value` as uint64)."""
+def counter_packets(out: Bytes, ts: Ints, uuid: Ints, value: Floats, bits: Bits) -> int:
+    """Write counter values: whole ones as integers, others as doubles (`bits`: `value` as such)."""
     at = 0
     for row in range(len(ts)):
         start = at + 1
@@ -248,7 +257,7 @@ def counter_packets(out, ts, uuid, value, bits):  # type: ignore[no-untyped-def]
         whole = np.int64(value[row]) if abs(value[row]) < 2.0**53 else np.int64(0)
         if np.float64(whole) == value[row]:
             at = put_varint(out, at, COUNTER_VALUE)
-            at = put_varint(out, at, whole)
+            at = put_varint(out, at, int(whole))
         else:
             at = put_varint(out, at, DOUBLE_COUNTER_VALUE)
             at = put_fixed64(out, at, bits[row])
@@ -264,68 +273,82 @@ JSON_SPAN_BYTES = 220
 JSON_FLOW_BYTES = 140
 
 
+_POWERS = 10 ** np.arange(20, dtype=np.uint64)
+_PAIRS = np.frombuffer(b"".join(b"%02d" % pair for pair in range(100)), np.uint8).copy()
+
+
 @_compiled
-def put_decimal(out, at, value):  # type: ignore[no-untyped-def]
-    """Write a non-negative integer in decimal digits."""
+def put_decimal(out: Bytes, at: int, value: int) -> int:
+    """Write a non-negative integer in decimal digits, two at a time."""
+    left = np.uint64(value)
     digits = 1
-    bound = 10
-    while digits < 19 and value >= bound:
+    while digits < 20 and left >= _POWERS[digits]:
         digits += 1
-        bound *= 10
-    for k in range(at + digits - 1, at - 1, -1):
-        out[k] = 48 + value % 10
-        value //= 10
+    k = at + digits
+    while left >= np.uint64(10):
+        rest = left // np.uint64(100)
+        pair = np.intp(left - rest * np.uint64(100)) * 2
+        k -= 1
+        out[np.uintp(k)] = _PAIRS[np.uintp(pair + 1)]
+        if k > at:
+            k -= 1
+            out[np.uintp(k)] = _PAIRS[np.uintp(pair)]
+        left = rest
+    if k > at:
+        out[at] = np.uint8(48) + np.uint8(left)
     return at + digits
 
 
 @_compiled
-def put_us(out, at, ns):  # type: ignore[no-untyped-def]
+def put_us(out: Bytes, at: int, ns: int) -> int:
     """Write nanoseconds as microseconds with exactly three decimals, never through a float."""
-    at = put_decimal(out, at, ns // 1000)
-    rest = ns % 1000
+    whole = np.uint64(ns) // np.uint64(1000)
+    rest = np.intp(np.uint64(ns) - whole * np.uint64(1000))
+    at = put_decimal(out, at, int(whole))
+    pair = rest % 100 * 2
     out[at] = 46
     out[at + 1] = 48 + rest // 100
-    out[at + 2] = 48 + rest // 10 % 10
-    out[at + 3] = 48 + rest % 10
+    out[at + 2] = _PAIRS[pair]
+    out[at + 3] = _PAIRS[pair + 1]
     return at + 4
 
 
 @_compiled
-def put_text(out, at, texts, start, end):  # type: ignore[no-untyped-def]
+def put_text(out: Bytes, at: int, texts: Bytes, start: int, end: int) -> int:
     """Copy `texts[start:end]`."""
-    for k in range(start, end):
-        out[at] = texts[k]
-        at += 1
-    return at
+    length = end - start
+    for k in range(length):
+        out[np.uintp(at) + np.uintp(k)] = texts[np.uintp(start) + np.uintp(k)]
+    return at + length
 
 
 @_compiled
-def put_piece(out, at, texts, bounds, which):  # type: ignore[no-untyped-def]
+def put_piece(out: Bytes, at: int, texts: Bytes, bounds: Ints, which: int) -> int:
     """Copy text number `which` of several, written end to end with their bounds."""
     return put_text(out, at, texts, bounds[which], bounds[which + 1])
 
 
 @_compiled
-def chrome_spans(  # type: ignore[no-untyped-def]
-    out,
-    ts,
-    dur,
-    track,
-    name,
-    values,
-    depth,
-    flow_row,
-    flow,
-    flow_place,
-    ends,
-    depths,
-    words,
-    word_at,
-    names,
-    name_at,
-    tracks,
-    track_at,
-):
+def chrome_spans(
+    out: Bytes,
+    ts: Ints,
+    dur: Ints,
+    track: Ints,
+    name: Ints,
+    values: Ints,
+    depth: Ints,
+    flow_row: Ints,
+    flow: Ints,
+    flow_place: Ints,
+    ends: Ints,
+    depths: Ints,
+    words: Bytes,
+    word_at: Ints,
+    names: Bytes,
+    name_at: Ints,
+    tracks: Bytes,
+    track_at: Ints,
+) -> tuple[int, int]:
     """Write spans as X events; return the bytes written and the first wrong row or -1.
 
     `values` has shape (keys, spans).  Texts come as bytes end to end with their bounds: `words`
@@ -369,16 +392,31 @@ def chrome_spans(  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def chrome_counters(  # type: ignore[no-untyped-def]
-    out, ts, which, heads, head_at, units, unit_at, values, value_at
-):
-    """Write counter values as C events: a head and a unit for each counter, a text for each value."""
+def chrome_counters(
+    out: Bytes,
+    ts: Ints,
+    which: Ints,
+    value: Floats,
+    heads: Bytes,
+    head_at: Ints,
+    units: Bytes,
+    unit_at: Ints,
+    odd: Bytes,
+    odd_at: Ints,
+) -> int:
+    """Write counter values as C events: a head and a unit for each counter.
+
+    A value has its text in `odd` where it is not a non-negative whole number.
+    """
     at = 0
     for row in range(len(ts)):
         at = put_piece(out, at, heads, head_at, which[row])
         at = put_us(out, at, ts[row])
         at = put_piece(out, at, units, unit_at, which[row])
-        at = put_piece(out, at, values, value_at, row)
+        if odd_at[row + 1] > odd_at[row]:
+            at = put_piece(out, at, odd, odd_at, row)
+        else:
+            at = put_decimal(out, at, int(value[row]))
         out[at] = 125
         out[at + 1] = 125
         out[at + 2] = 44
