@@ -350,8 +350,6 @@ def _sql_arguments(parser: argparse.ArgumentParser) -> None:
 def _sql(arguments: argparse.Namespace) -> int:
     if arguments.list:
         return _list_views(arguments.format)
-    import duckdb
-
     from toolkit import analytics, tables
 
     *traces, query = arguments.words or [""]
@@ -363,11 +361,7 @@ def _sql(arguments: argparse.Namespace) -> int:
             way_out='for example `toolkit sql traces/RUN "SELECT * FROM run_summary"`',
         )
     query = sys.stdin.read() if query == "-" else query
-    relation = analytics.open(traces).sql(query)
-    try:
-        tables.write(relation, arguments.format, arguments.output)
-    except duckdb.Error as error:  # a query is computed as its rows are read
-        raise InputError.one("toolkit sql", "", str(error).partition("\n")[0]) from error
+    tables.write(analytics.open(traces).sql(query), arguments.format, arguments.output)
     return 0
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyRelation
 
-__all__ = ["FORMATS", "TABLE_ROWS", "aligned", "batches", "print_json", "rows", "write"]
+__all__ = ["FORMATS", "TABLE_ROWS", "aligned", "print_json", "rows", "write"]
 
 TABLE_ROWS = 1000
 """Most rows shown as aligned text; the other formats give all."""
@@ -65,15 +66,29 @@ def aligned(columns: Sequence[str], values: Sequence[Sequence[Any]]) -> Iterator
 
 def rows(relation: DuckDBPyRelation) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of a relation as Python values, a batch in memory at a time."""
-    for batch in batches(relation):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    with _reading(relation) as reader:
+        for batch in reader:
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def batches(relation: DuckDBPyRelation) -> pa.RecordBatchReader:
-    """Return the rows of a relation as Arrow batches, computed as they are read."""
+@contextmanager
+def _reading(relation: DuckDBPyRelation) -> Iterator[pa.RecordBatchReader]:
+    """Open the rows of a relation as Arrow batches, computed as they are read.
+
+    Raises:
+        InputError: computing them failed: a cast, say, that one row does not
+            survive.  Arrow passes that on as an OSError.
+    """
+    import duckdb
     import pyarrow as pa
 
-    return pa.RecordBatchReader.from_stream(relation)
+    try:
+        yield pa.RecordBatchReader.from_stream(relation)
+    except (duckdb.Error, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError.one(
+            "the query", "", "expected rows that can be computed", reason
+        ) from error
 
 
 def _write(relation: DuckDBPyRelation, form: str, put: Callable[[bytes], object]) -> None:
@@ -96,10 +111,11 @@ def _write_parquet(relation: DuckDBPyRelation, put: Callable[[bytes], object]) -
         def flush(self) -> None:
             """Leave it to whoever owns the bytes."""
 
-    reader = batches(relation)
-    with pq.ParquetWriter(pa.PythonFile(Sink(), "w"), reader.schema, compression="zstd") as writer:
-        for batch in reader:
-            writer.write_batch(batch)
+    with _reading(relation) as reader:
+        file = pa.PythonFile(Sink(), "w")
+        with pq.ParquetWriter(file, reader.schema, compression="zstd") as writer:
+            for batch in reader:
+                writer.write_batch(batch)
 
 
 def _table(relation: DuckDBPyRelation) -> Iterator[str]:

@@ -75,7 +75,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "x.toml", "--jsno"], ["toolkit run", "--jsno", "did you mean --json?"]),
         (["run"], ["toolkit run", "the following arguments are required: SCENARIO"]),
         (["check", "a.toml", "--variants=x"], ["--variants=x", "unknown option"]),
-        (["sql", "t", "q", "extra"], ["extra", "one argument too many"]),
+        (["explain", "t", "q", "extra"], ["extra", "one argument too many"]),
         (["sql"], ["expected a trace and a query, or --list"]),
         (["dejavu", "basline"], ["basline", "baseline", "disaggregated"]),
         (["dejavu", "baseline", "--num_machnes=2"], ["did you mean --num_machines?"]),
