@@ -54,6 +54,7 @@ class Model:
 
     @property
     def weights_bytes(self) -> float:
+        """Bytes of all weights."""
         return self.parameters * self.bytes_per_parameter
 
     @property

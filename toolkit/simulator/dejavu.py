@@ -68,7 +68,8 @@ class Slots(NamedTuple):
     so far, place of the last one.  `began`, `ended` (places, stages) remember the last passes at each
     stage, `who`, `what` whose they were and which phase; places are
     used in turn.  `times` (requests, 4) are start, prompt end, first token and end,
-    in microseconds; `free_us` is when a slot fell free, and `freed_by` by whom;
+    in microseconds, `prompt_us` and `decode_us` when its prompt began on the
+    last stage and its first decode on the first; `free_us` is when a slot fell free, and `freed_by` by whom;
     `sums` (slots, causes) are waits not yet written.  Of each stage,
     `busy_since` is when it was last idle, `prompt_...` its last prompt pass.
     """
@@ -90,6 +91,7 @@ class Slots(NamedTuple):
     prompt_who: I4
     sums: I8
     times: F8
+    prompt_us: F8
     decode_us: F8
     busy_ns: I8
     passes: I8
@@ -130,6 +132,7 @@ def new_slots(job: Job) -> Slots:
         prompt_who=np.full(stages, NULL, np.int32),
         sums=np.zeros((len(first), 1 + max(BEHIND_PROMPT, BEHIND_BATCH, HEAD_OF_LINE)), np.int64),
         times=np.zeros((requests, 4)),
+        prompt_us=np.zeros(requests),
         decode_us=np.zeros(requests),
         busy_ns=np.zeros((stages, 2), np.int64),
         passes=np.zeros(2, np.int64),
@@ -278,6 +281,7 @@ def advance(job, slots, waits, spans):
         if prompt:
             prompts += 1
             times[request, 1] = ready
+            slots.prompt_us[request] = began[place, stages - 1]
         else:
             decodes += 1
             left = slot_left[at]

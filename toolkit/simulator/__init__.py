@@ -1,0 +1,110 @@
+"""A checked scenario in, a stream of columnar chunks out.
+
+`simulate` is the whole interface: it knows no metric, writes no file and
+keeps no statistics.  Whatever a report needs is in the rows it yields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from toolkit.errors import FaultError, InputError
+from toolkit.scenario.model import Scenario
+from toolkit.simulator.layout import Layout, lay_out
+from toolkit.simulator.outcome import Outcome, Totals, assign_lanes, counters
+from toolkit.simulator.spans import Columns, SpanSorter
+from toolkit.trace.columns import Chunk
+from toolkit.workload import Requests, build
+
+__all__ = ["simulate"]
+
+
+class _Run(Protocol):
+    """What a discipline offers: play once for the outcome, once more for the spans."""
+
+    def waits(self) -> Iterator[Chunk]: ...
+    def outcome(self) -> Outcome: ...
+    def add_totals(self, totals: Totals) -> None: ...
+    def spans(self) -> Iterator[tuple[Columns, int]]: ...
+
+
+def simulate(scenario: Scenario, requests: Requests | None = None) -> Iterator[Chunk]:
+    """Simulate one checked scenario and yield its trace, chunk by chunk.
+
+    Chunks are rows of the tables in `toolkit.trace.columns`; those of `spans`
+    come sorted by (ts_ns, track) across chunks, those of `waits` in the order
+    of play, every other table in one chunk.  What comes at all depends on the
+    scenario's trace level: `requests` has no spans, flows and counters,
+    `steps` keeps stage spans of the last stage of each pipeline only.  Memory
+    grows with the requests, not with the spans; a consumer that stops early
+    stops the simulation.
+
+    `requests` replaces the workload the scenario describes.
+
+    Raises:
+        InputError: the scenario has variants (simulate one of them), or asks
+            of the published discipline what it cannot play.
+        FaultError: a request was lost: a fault of ours.
+    """
+    if scenario.variants:
+        names = ", ".join(str(variant.variant) for variant in scenario.variants)
+        raise InputError.one(
+            str(scenario.file or scenario.name),
+            "variant",
+            "one variant to simulate",
+            f"a scenario with {len(scenario.variants)}: {names}",
+            "simulate each of scenario.variants, or load(..., variant=NAME)",
+        )
+    requests = build(scenario) if requests is None else requests
+    layout = lay_out(scenario)
+    run = _player(scenario, layout, requests)
+    yield from run.waits()
+    outcome = run.outcome()
+    if np.any(outcome.finish < requests.arrival_ns):
+        lost = int(np.argmax(outcome.finish < requests.arrival_ns))
+        raise FaultError(f"request {lost} never finished; please report the scenario")
+
+    level = scenario.trace.level
+    lanes = assign_lanes(requests.arrival_ns, outcome.finish, layout.first_lane)
+    lane_spans = lanes.spans(requests, outcome)
+    totals = Totals()
+    run.add_totals(totals)
+    totals.add_spans(lane_spans)
+    yield layout.machines_chunk()
+    yield layout.tracks_chunk(lanes.count)
+    yield layout.names_chunk()
+    yield outcome.requests_chunk(requests, lanes)
+    yield totals.chunk()
+    if level == "requests":
+        return
+    yield outcome.flows_chunk(lanes, own_slices=level == "full")
+    yield from counters(scenario, layout, requests, outcome)
+
+    sorter = SpanSorter(_kept_tracks(layout, lanes.count) if level == "steps" else None)
+    sorter.push(lane_spans)
+    for columns, watermark_ns in run.spans():
+        sorter.push(columns)
+        yield from sorter.release(watermark_ns)
+    yield from sorter.release()
+
+
+def _player(scenario: Scenario, layout: Layout, requests: Requests) -> _Run:
+    """Return the discipline's run; the compiled loops are only imported here."""
+    if scenario.discipline == "dejavu":
+        from toolkit.simulator.dejavu_run import DejavuRun
+
+        return DejavuRun(scenario, layout, requests)
+    from toolkit.simulator.event_run import EventRun
+
+    return EventRun(scenario, layout, requests)
+
+
+def _kept_tracks(layout: Layout, lanes: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return which tracks level `steps` keeps: all but the stages before the last."""
+    kept = np.ones(layout.first_lane + lanes, np.bool_)
+    for pipeline in layout.pipelines:
+        kept[list(pipeline.stages[:-1])] = False
+    return kept

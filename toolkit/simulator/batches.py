@@ -1,0 +1,288 @@
+"""Requests packed into microbatches, and what each costs: the plan that the event loop plays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.costs.links import transfer_s
+from toolkit.costs.memory import stage_layers
+from toolkit.costs.timing import prompt_stage_s, token_stage_s
+from toolkit.scenario.model import FixedTiming, Link, Model, Scenario
+from toolkit.simulator.event import Plan
+from toolkit.simulator.layout import Layout
+from toolkit.trace.columns import NULL
+from toolkit.units import NS_PER_S, ns
+from toolkit.workload.requests import Requests
+
+__all__ = ["Batches", "pack", "plan"]
+
+I8 = npt.NDArray[np.int64]
+
+NO_LIMIT = np.iinfo(np.int64).max // 4
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """Microbatches in order of readiness; arrays of shape (batches,) unless said otherwise.
+
+    ``members`` (entries,) lists entries batch by batch, ``member_start``
+    (batches + 1,) says where each batch's begin; ``lead`` is the first member.
+    ``size`` counts requests; ``prompt_tokens`` and ``output_tokens`` are those
+    of the longest member: the rest is padding.  ``queue`` is the replica a
+    batch is bound to, 0 where all replicas share one queue.
+    """
+
+    members: I8
+    member_start: I8
+    lead: I8
+    ready_ns: I8
+    size: I8
+    prompt_tokens: I8
+    output_tokens: I8
+    queue: I8
+
+    def __len__(self) -> int:
+        return len(self.lead)
+
+    def of_members(self) -> I8:
+        """Return the batch of each member, shape (entries,), in the order of ``members``."""
+        return np.repeat(np.arange(len(self)), np.diff(self.member_start))
+
+
+def pack(scenario: Scenario, requests: Requests) -> Batches:
+    """Pack entries into microbatches as they arrive.
+
+    Entries that are microbatches already are batches of one.  Requests are
+    dealt to the replicas in turn (or to one shared queue); consecutive
+    arrivals form a batch that is ready when full, or `max_wait` after its
+    first arrival, whichever is sooner.  Without a longest wait only the last
+    batch may be smaller; it is ready when its last request has arrived.
+    """
+    deployment = scenario.deployment
+    replicas = deployment.data_parallel if deployment.kind == "pipeline" else 1
+    queues = replicas if deployment.router == "round_robin" else 1
+    order = np.argsort(requests.arrival_ns, kind="stable")
+    max_wait_ns = None if deployment.max_wait_s is None else ns(deployment.max_wait_s)
+    full = 1 if scenario.workload.entry == "microbatch" else deployment.microbatch_size
+    groups: list[tuple[int, int, I8]] = []
+    for queue in range(queues):
+        entries = order[queue::queues]
+        arrivals = requests.arrival_ns[entries]
+        for low, high, ready in _fill(arrivals, full, max_wait_ns):
+            groups.append((ready, queue, entries[low:high]))
+    groups.sort(key=lambda group: (group[0], int(group[2][0])))
+    members = np.concatenate([entries for _, _, entries in groups])
+    start = np.concatenate(([0], np.cumsum([len(entries) for _, _, entries in groups])))
+    return Batches(
+        members=members.astype(np.int64),
+        member_start=start.astype(np.int64),
+        lead=members[start[:-1]].astype(np.int64),
+        ready_ns=np.array([ready for ready, _, _ in groups], np.int64),
+        size=np.add.reduceat(requests.size[members].astype(np.int64), start[:-1]),
+        prompt_tokens=np.maximum.reduceat(requests.prompt_tokens[members], start[:-1]).astype(
+            np.int64
+        ),
+        output_tokens=np.maximum.reduceat(requests.output_tokens[members], start[:-1]).astype(
+            np.int64
+        ),
+        queue=np.array([queue for _, queue, _ in groups], np.int64),
+    )
+
+
+def _fill(arrivals: I8, full: int, max_wait_ns: int | None) -> list[tuple[int, int, int]]:
+    """Return (first, behind the last, ready) of each batch of arrivals in order of time."""
+    batches = []
+    low = 0
+    while low < len(arrivals):
+        high = min(low + full, len(arrivals))
+        ready = int(arrivals[high - 1])
+        if max_wait_ns is not None:
+            deadline = int(arrivals[low]) + max_wait_ns
+            high = min(high, int(np.searchsorted(arrivals, deadline, side="right")))
+            ready = int(arrivals[high - 1]) if high - low == full else deadline
+        batches.append((low, high, ready))
+        low = high
+    return batches
+
+
+def plan(scenario: Scenario, layout: Layout, batches: Batches, requests: Requests) -> Plan:
+    """Return everything the event loop needs to know, in nanoseconds and bytes."""
+    split = scenario.deployment.kind == "disaggregated"
+    queues = 1 if split or scenario.deployment.router == "shared_queue" else len(layout.pipelines)
+    order = np.argsort(batches.queue, kind="stable")
+    starts = np.searchsorted(batches.queue[order], np.arange(queues + 1))
+    width = max(len(pipeline.servers) for pipeline in layout.pipelines)
+    tracks = np.full((len(layout.pipelines), width), NULL, np.int32)
+    for row, pipeline in enumerate(layout.pipelines):
+        tracks[row, : len(pipeline.servers)] = pipeline.servers
+    mark_start, mark_pass = _marks(batches, requests)
+    part_ns, part_tail_ns, part_bytes = _transfers(scenario, layout, batches)
+    streamed = scenario.deployment.transfer == "layerwise"
+    parts = layout.parts
+    return Plan(
+        ready=batches.ready_ns,
+        service=_service(scenario, batches),
+        moved=_activation_bytes(scenario, batches),
+        passes=batches.output_tokens - 1,
+        room=_room(scenario, batches),
+        queues=order.astype(np.int64),
+        queue_start=starts.astype(np.int64),
+        tracks=tracks,
+        linked=any(pipeline.links for pipeline in layout.pipelines),
+        limit=_limits(scenario, layout),
+        capacity=_capacity(scenario, layout),
+        split=split,
+        part_stage=np.array([part.stage for part in parts], np.int64),
+        part_out=np.array([part.out for part in parts], np.int64),
+        part_into=np.array([part.into for part in parts], np.int64),
+        part_first=np.array([part.first if streamed else part.of for part in parts], np.int64),
+        part_last=np.array([part.last if streamed else part.of for part in parts], np.int64),
+        part_layers=np.array([part.of for part in parts], np.int64),
+        part_ns=part_ns,
+        part_tail_ns=part_tail_ns,
+        part_bytes=part_bytes,
+        nic_tracks=np.array(layout.interfaces, np.int32),
+        mark_start=mark_start,
+        mark_pass=mark_pass,
+        details=scenario.trace.level != "requests",
+    )
+
+
+def _marks(batches: Batches, requests: Requests) -> tuple[I8, I8]:
+    """Return which passes' ends tell members apart: their first tokens and their last."""
+    passes = requests.output_tokens[batches.members].astype(np.int64) - 1
+    pairs = np.unique(np.stack([batches.of_members(), passes]), axis=1)
+    start = np.searchsorted(pairs[0], np.arange(len(batches) + 1))
+    return start.astype(np.int64), np.ascontiguousarray(pairs[1])
+
+
+def _service(scenario: Scenario, batches: Batches) -> I8:
+    """Return ns of (prompt, prompt link, token, token link) of each batch on one stage."""
+    timing, deployment = scenario.timing, scenario.deployment
+    streamed = deployment.kind == "disaggregated" and deployment.transfer == "layerwise"
+    slowdown = deployment.stream_slowdown if streamed else 1.0
+    moved = _activation_bytes(scenario, batches)
+
+    @cache
+    def prompt(size: int, tokens: int) -> int:
+        return ns(slowdown * prompt_stage_s(timing, scenario.prompt_stages, size, tokens))
+
+    @cache
+    def token(size: int) -> int:
+        return ns(token_stage_s(timing, scenario.token_stages, size))
+
+    service = np.zeros((len(batches), 4), np.int64)
+    pairs = zip(batches.size.tolist(), batches.prompt_tokens.tolist(), strict=True)
+    service[:, 0] = [prompt(size, tokens) for size, tokens in pairs]
+    service[:, 2] = [token(size) for size in batches.size.tolist()]
+    link = scenario.hardware.link
+    if link is not None:
+        service[:, 1] = _over(link, moved[:, 0])
+        service[:, 3] = _over(link, moved[:, 1])
+    return service
+
+
+def _activation_bytes(scenario: Scenario, batches: Batches) -> I8:
+    """Return bytes between stages of (a prompt pass, a token pass): tokens x hidden x 2 bytes."""
+    model = scenario.model
+    if model is None:
+        return np.zeros((len(batches), 2), np.int64)
+    token = batches.size * model.hidden * 2
+    return np.stack([token * batches.prompt_tokens, token], axis=1)
+
+
+def _over(link: Link, nbytes: npt.NDArray[np.generic]) -> I8:
+    """Return ns that so many bytes hold a link."""
+    each, which = np.unique(nbytes, return_inverse=True)
+    held = np.array([ns(transfer_s(link, float(value))) for value in each], np.int64)
+    return held[which.reshape(nbytes.shape)]
+
+
+def _transfers(scenario: Scenario, layout: Layout, batches: Batches) -> tuple[I8, I8, I8]:
+    """Return (ns on the link, ns of the last layer's share, bytes) of each batch and part."""
+    shape = (len(batches), len(layout.parts))
+    nothing = np.zeros(shape, np.int64)
+    if not layout.parts:
+        return nothing, nothing, nothing
+    shares = np.array([part.share for part in layout.parts])
+    layers = np.array([part.last - part.first + 1 for part in layout.parts])
+    whole = _kv_bytes(scenario.model, batches.size * batches.prompt_tokens)
+    nbytes = np.rint(np.outer(whole, shares)).astype(np.int64)
+    stated = _stated_transfer_s(scenario)
+    link = scenario.hardware.link
+    streamed = scenario.deployment.transfer == "layerwise"
+    if stated is not None:
+        of_stage = shares * scenario.prompt_stages
+        took = np.broadcast_to(np.rint(stated * of_stage * NS_PER_S).astype(np.int64), shape)
+        tail = np.broadcast_to(np.rint(stated * of_stage / layers * NS_PER_S).astype(np.int64), shape)
+    elif link is not None:
+        took = _over(link, nbytes)
+        tail = _over(link, np.rint(nbytes / layers).astype(np.int64))
+    else:
+        took = tail = nothing
+    return np.array(took), np.array(tail if streamed else took), nbytes
+
+
+def _stated_transfer_s(scenario: Scenario) -> float | None:
+    """Return the stated time of one prompt stage's share of a KV transfer, if any."""
+    if scenario.deployment.transfer_time_s is not None:
+        return scenario.deployment.transfer_time_s
+    if isinstance(scenario.timing, FixedTiming) or scenario.timing.cache_s > 0:
+        return scenario.timing.cache_s
+    return None
+
+
+def _kv_bytes(model: Model | None, tokens: I8) -> npt.NDArray[np.float64]:
+    return tokens * (0.0 if model is None else model.kv_bytes_per_token)
+
+
+def _room(scenario: Scenario, batches: Batches) -> I8:
+    """Return KV bytes a batch takes on (prompt machines, machines where it decodes).
+
+    Where it decodes, room for prompt and answer is taken at admission, padded
+    to the longest member.
+    """
+    prompt = _kv_bytes(scenario.model, batches.size * batches.prompt_tokens)
+    both = _kv_bytes(
+        scenario.model, batches.size * (batches.prompt_tokens + batches.output_tokens)
+    )
+    return np.stack([prompt, both], axis=1).astype(np.int64)
+
+
+def _limits(scenario: Scenario, layout: Layout) -> I8:
+    """Return how many batches each pipeline takes at once: as many as stages, unless stated."""
+    stated = scenario.deployment.microbatches_in_flight
+    return np.array(
+        [
+            len(pipeline.stages) if stated is None or pipeline.role == "prompt" else stated
+            for pipeline in layout.pipelines
+        ],
+        np.int64,
+    )
+
+
+def _capacity(scenario: Scenario, layout: Layout) -> I8:
+    """Return KV bytes each pipeline has room for, counted as whole caches of all layers.
+
+    The stage with the least memory left beside its weights decides.
+    """
+    model, memory = scenario.model, scenario.hardware.memory_bytes
+    if model is None or memory is None or scenario.deployment.memory_fit != "exact":
+        return np.full(len(layout.pipelines), NO_LIMIT, np.int64)
+
+    def room(stages: int) -> float:
+        layers = stage_layers(model.layers, stages)
+        return min(
+            (memory - model.weights_bytes * n / model.layers) * model.layers / n for n in layers
+        )
+
+    buffers = {"token": scenario.deployment.kv_buffer_bytes}
+    return np.array(
+        [int(room(len(p.stages)) + buffers.get(p.role, 0.0)) for p in layout.pipelines], np.int64
+    )
+
+

@@ -1,0 +1,248 @@
+"""Which machines and tracks a deployment has: the fixed scenery of a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.costs.memory import stage_layers
+from toolkit.scenario.model import Scenario
+from toolkit.trace.columns import NAMES, NULL, Chunk
+
+__all__ = ["Layout", "Part", "Pipeline", "lay_out"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Stages in order: the machines that hold them, and the tracks of stages and links between."""
+
+    role: str
+    replica: int
+    machines: range
+    layers: tuple[int, ...] | None
+    stages: tuple[int, ...]
+    links: tuple[int, ...] = ()
+
+    @property
+    def servers(self) -> tuple[int, ...]:
+        """Tracks in the order a pass takes them: stage, link, stage, ..., stage."""
+        if not self.links:
+            return self.stages
+        between = [track for pair in zip(self.stages, self.links, strict=False) for track in pair]
+        return (*between, self.stages[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one prompt stage holds of a KV cache for one token stage: layers `first` to `last`.
+
+    Layers count from 1 within the prompt stage's own `of` layers; `share` is
+    the part of the whole cache.  `out` and `into` are network interfaces.
+    """
+
+    stage: int
+    out: int
+    into: int
+    first: int
+    last: int
+    of: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Machines, pipelines, network interfaces and the parts a KV cache travels in."""
+
+    scenario: Scenario
+    pipelines: tuple[Pipeline, ...]
+    interfaces: tuple[int, ...] = ()
+    """Tracks of the network interfaces that carry KV caches."""
+    parts: tuple[Part, ...] = ()
+    link_names: tuple[tuple[int, str], ...] = field(default=(), repr=False)
+
+    @property
+    def machines(self) -> int:
+        return sum(len(pipeline.machines) for pipeline in self.pipelines)
+
+    @property
+    def first_lane(self) -> int:
+        """Track of the first request lane: after all stages and links."""
+        return self.machines + len(self.link_names)
+
+    def machines_chunk(self) -> Chunk:
+        """Return the rows of `machines`."""
+        hardware, model = self.scenario.hardware, self.scenario.model
+        rows = [
+            (machine, pipeline, stage)
+            for pipeline in self.pipelines
+            for stage, machine in enumerate(pipeline.machines)
+        ]
+        layers = [NULL if p.layers is None else p.layers[stage] for _, p, stage in rows]
+        total = 0 if model is None else model.layers
+        weights = 0.0 if model is None else model.weights_bytes
+        none = float("nan")
+        count = len(rows)
+        return Chunk(
+            "machines",
+            {
+                "machine": np.array([machine for machine, _, _ in rows], np.int32),
+                "name": [f"m{machine:02d} {_place(self, p, s)}" for machine, p, s in rows],
+                "role": [pipeline.role for _, pipeline, _ in rows],
+                "replica": np.array([pipeline.replica for _, pipeline, _ in rows], np.int32),
+                "stage": np.array([stage for _, _, stage in rows], np.int32),
+                "layers": np.array([none if n == NULL else float(n) for n in layers]),
+                "weights_bytes": np.array([weights * n / total if total else none for n in layers]),
+                "memory_bytes": np.full(count, _or_nan(hardware.memory_bytes)),
+                "price_usd_per_hour": np.full(count, _or_nan(hardware.price_usd_per_hour)),
+            },
+        )
+
+    def tracks_chunk(self, lanes: int) -> Chunk:
+        """Return the rows of `tracks`, with so many request lanes."""
+        stages = [
+            (track, machine, stage, _place(self, pipeline, stage))
+            for pipeline in self.pipelines
+            for stage, (track, machine) in enumerate(
+                zip(pipeline.stages, pipeline.machines, strict=True)
+            )
+        ]
+        digits = max(2, len(str(max(lanes - 1, 0))))
+        links = list(enumerate(self.link_names))
+        count = len(stages) + len(links) + lanes
+        return Chunk(
+            "tracks",
+            {
+                "track": np.arange(count, dtype=np.int32),
+                "kind": ["stage"] * len(stages) + ["link"] * len(links) + ["lane"] * lanes,
+                "machine": np.array(
+                    [machine for _, machine, _, _ in stages]
+                    + [machine for _, (machine, _) in links]
+                    + [NULL] * lanes,
+                    np.int32,
+                ),
+                "index": np.array(
+                    [stage for _, _, stage, _ in stages]
+                    + [number for number, _ in links]
+                    + list(range(lanes)),
+                    np.int32,
+                ),
+                "name": [name for _, _, _, name in stages]
+                + [name for _, (_, name) in links]
+                + [f"lane {lane:0{digits}d}" for lane in range(lanes)],
+                "rank": np.arange(count, dtype=np.int32),
+            },
+        )
+
+    def names_chunk(self) -> Chunk:
+        """Return the rows of `names`: the whole vocabulary, so keys never move."""
+        return Chunk(
+            "names", {"name": np.arange(len(NAMES), dtype=np.int32), "text": list(NAMES)}
+        )
+
+
+def lay_out(scenario: Scenario) -> Layout:
+    """Return the machines, tracks and KV parts of a checked scenario."""
+    deployment = scenario.deployment
+    if deployment.kind == "pipeline":
+        stages = scenario.prompt_stages
+        plans = [("colocated", replica, stages) for replica in range(deployment.data_parallel)]
+    else:
+        plans = [("prompt", 0, scenario.prompt_stages), ("token", 1, scenario.token_stages)]
+    pipelines: list[Pipeline] = []
+    first = 0
+    for role, replica, stages in plans:
+        machines = range(first, first + stages)
+        layers = None if scenario.model is None else stage_layers(scenario.model.layers, stages)
+        pipelines.append(Pipeline(role, replica, machines, layers, tuple(machines)))
+        first += stages
+    if scenario.discipline == "dejavu":
+        return Layout(scenario, tuple(pipelines))
+    return _with_links(scenario, pipelines, first)
+
+
+def _with_links(scenario: Scenario, pipelines: list[Pipeline], first: int) -> Layout:
+    """Add the channels between neighbouring stages and the interfaces KV caches travel over."""
+    names: list[tuple[int, str]] = []
+
+    def new_track(machine: int, name: str) -> int:
+        names.append((machine, name))
+        return first + len(names) - 1
+
+    hardware, deployment = scenario.hardware, scenario.deployment
+    if deployment.activations and hardware.link is not None and scenario.model is not None:
+        pipelines = [
+            Pipeline(
+                pipeline.role,
+                pipeline.replica,
+                pipeline.machines,
+                pipeline.layers,
+                pipeline.stages,
+                tuple(
+                    new_track(machine, f"m{machine:02d}→m{machine + 1:02d} activations")
+                    for machine in pipeline.machines[:-1]
+                ),
+            )
+            for pipeline in pipelines
+        ]
+    if deployment.kind == "pipeline":
+        return Layout(scenario, tuple(pipelines), link_names=tuple(names))
+    prompt, token = pipelines
+    if hardware.links == "shared":
+        interfaces = (new_track(NULL, "shared link KV"),)
+        out = into = [0] * hardware.machines
+    else:
+        interfaces = tuple(
+            [new_track(machine, f"m{machine:02d} KV out") for machine in prompt.machines]
+            + [new_track(machine, f"m{machine:02d} KV in") for machine in token.machines]
+        )
+        out = into = list(range(len(interfaces)))
+    return Layout(
+        scenario, tuple(pipelines), interfaces, tuple(_parts(prompt, token, out, into)), tuple(names)
+    )
+
+
+def _parts(
+    prompt: Pipeline, token: Pipeline, out: list[int], into: list[int]
+) -> Iterator[Part]:
+    """Yield the overlaps of the two pipelines' layers, in the order of layers.
+
+    Without a model each stage counts as many equal layers as make both
+    pipelines divide.
+    """
+    stages, receivers = len(prompt.stages), len(token.stages)
+    held = prompt.layers or (receivers,) * stages
+    wanted = token.layers or (stages,) * receivers
+    total = sum(held)
+    starts = np.concatenate(([0], np.cumsum(held)))
+    needs = np.concatenate(([0], np.cumsum(wanted)))
+    for stage in range(stages):
+        for receiver in range(receivers):
+            low = int(max(starts[stage], needs[receiver]))
+            high = int(min(starts[stage + 1], needs[receiver + 1]))
+            if low < high:
+                yield Part(
+                    stage=stage,
+                    out=out[stage],
+                    into=into[stages + receiver],
+                    first=low - int(starts[stage]) + 1,
+                    last=high - int(starts[stage]),
+                    of=held[stage],
+                    share=(high - low) / total,
+                )
+
+
+def _place(layout: Layout, pipeline: Pipeline, stage: int) -> str:
+    """Return what a machine does, numbered: `stage 3`, `r1 stage 0`, `prompt 0`, `token 2`."""
+    if pipeline.role != "colocated":
+        return f"{pipeline.role} {stage}"
+    replicas = len(layout.pipelines)
+    return f"stage {stage}" if replicas == 1 else f"r{pipeline.replica} stage {stage}"
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+

@@ -1,0 +1,350 @@
+"""What became of every entry, and the small tables that follow from it.
+
+Both disciplines end in an :class:`Outcome`; from there on nothing depends on
+which of them it was.  Rows of `requests`, the spans of request lanes, flows,
+counters and totals are all functions of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.scenario.model import Scenario
+from toolkit.simulator.layout import Layout
+from toolkit.simulator.spans import Columns
+from toolkit.trace.columns import NULL, Chunk, name_key
+from toolkit.units import HOUR_S, NS_PER_S
+from toolkit.workload.requests import Requests
+
+__all__ = ["Lanes", "Outcome", "Slice", "Totals", "assign_lanes", "counters"]
+
+I8 = npt.NDArray[np.int64]
+
+COST_STEPS = 256
+"""Rows of the counter of cost so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The span by which a flow passes, of each entry; track NULL where there is none."""
+
+    track: I8
+    ts_ns: I8
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Times of each entry in ns, shape (entries,); NULL for what never happened.
+
+    ``prefill``, ``transfer`` and ``decode`` are the spans a flow touches: the
+    prompt on its last stage, the transfer of the part that arrived last, the
+    first decode; empty where the entry shares them with others.
+    """
+
+    lead: I8
+    replica: I8
+    start: I8
+    prefill_end: I8
+    kv_ready: I8
+    first_token: I8
+    decode_start: I8
+    finish: I8
+    prefill: Slice | None = None
+    transfer: Slice | None = None
+    decode: Slice | None = None
+
+    @property
+    def makespan_ns(self) -> int:
+        return int(self.finish.max())
+
+    def requests_chunk(self, requests: Requests, lanes: Lanes) -> Chunk:
+        """Return the rows of `requests`."""
+        entries = len(requests)
+        return Chunk(
+            "requests",
+            {
+                "request": np.arange(entries, dtype=np.int32),
+                "arrival_ns": requests.arrival_ns,
+                "start_ns": self.start,
+                "prefill_end_ns": self.prefill_end,
+                "kv_ready_ns": self.kv_ready,
+                "first_token_ns": self.first_token,
+                "decode_start_ns": self.decode_start,
+                "finish_ns": self.finish,
+                "prompt_tokens": requests.prompt_tokens,
+                "output_tokens": requests.output_tokens,
+                "size": requests.size,
+                "replica": self.replica.astype(np.int32),
+                "lane": lanes.track.astype(np.int32),
+                "lead": self.lead.astype(np.int32),
+                "outcome": ["served"] * entries,
+            },
+        )
+
+    def flows_chunk(self, lanes: Lanes, *, own_slices: bool) -> Chunk:
+        """Return one flow per entry that decodes: its prompt, its transfer if any, its decode.
+
+        With `own_slices` a flow touches the entry's own spans on machines and
+        links where it has them, else the phases on its lane.
+        """
+        on_lane = lanes.track
+        prefill = own_slices and self.prefill or Slice(on_lane, self.start)
+        transfer = own_slices and self.transfer or Slice(on_lane, self.prefill_end)
+        decode = own_slices and self.decode or Slice(on_lane, self.decode_start)
+        decodes = self.decode_start != NULL
+        moved = decodes & (self.kv_ready > self.prefill_end)
+        flow = np.arange(len(on_lane))
+        steps = [
+            (0, decodes & (self.prefill_end > self.start), prefill),
+            (1, moved, transfer),
+            (2, decodes, decode),
+        ]
+        columns = {
+            "flow": np.concatenate([flow[chosen] for _, chosen, _ in steps]),
+            "order": np.concatenate([np.full(chosen.sum(), at) for at, chosen, _ in steps]),
+            "track": np.concatenate([piece.track[chosen] for _, chosen, piece in steps]),
+            "ts_ns": np.concatenate([piece.ts_ns[chosen] for _, chosen, piece in steps]),
+        }
+        order = np.lexsort((columns["order"], columns["flow"]))
+        columns = {name: values[order] for name, values in columns.items()}
+        first = np.concatenate(([True], columns["flow"][1:] != columns["flow"][:-1]))
+        starts = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
+        return Chunk(
+            "flows",
+            {
+                "flow": columns["flow"].astype(np.int32),
+                "order": (np.arange(len(order)) - starts).astype(np.int32),
+                "track": columns["track"].astype(np.int32),
+                "ts_ns": columns["ts_ns"].astype(np.int64),
+                "ordinal": np.zeros(len(order), np.int32),
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """The lane (track) of each entry, and how many lanes there are."""
+
+    track: I8
+    count: int
+
+    def spans(self, requests: Requests, outcome: Outcome) -> Columns:
+        """Return the phases of every entry on its lane: queued, prefill, transfer, queued, decode."""
+        landed = np.where(outcome.kv_ready == NULL, outcome.prefill_end, outcome.kv_ready)
+        decodes = outcome.decode_start != NULL
+        begin = np.where(decodes, outcome.decode_start, landed)
+        phases = [
+            ("queued", requests.arrival_ns, outcome.start),
+            ("prefill", outcome.start, outcome.prefill_end),
+            ("transfer", outcome.prefill_end, landed),
+            ("queued", landed, begin),
+            ("decode", begin, np.where(decodes, outcome.finish, begin)),
+        ]
+        entries = len(requests)
+        since = np.concatenate([phase[1] for phase in phases])
+        until = np.concatenate([phase[2] for phase in phases])
+        kept = until > since
+        name = np.repeat([name_key(phase[0]) for phase in phases], entries)
+        order = np.flatnonzero(kept)
+        order = order[np.lexsort((np.tile(self.track, len(phases))[order], since[order]))]
+        null = np.full(len(order), NULL)
+        return {
+            "ts_ns": since[order],
+            "dur_ns": (until - since)[order],
+            "track": np.tile(self.track, len(phases))[order].astype(np.int32),
+            "name": name[order].astype(np.int32),
+            "request": np.tile(np.arange(entries), len(phases))[order].astype(np.int32),
+            "token": null.astype(np.int32),
+            "step": null.astype(np.int32),
+            "bytes": null.astype(np.int64),
+        }
+
+
+def assign_lanes(arrival_ns: I8, finish_ns: I8, first_track: int) -> Lanes:
+    """Give each entry the lowest lane that is free when it arrives (interval colouring)."""
+    track = np.empty(len(arrival_ns), np.int64)
+    free: list[int] = []
+    ending: list[tuple[int, int]] = []
+    lanes = 0
+    order = np.argsort(arrival_ns, kind="stable").tolist()
+    finish = finish_ns.tolist()
+    for entry, arrival in zip(order, arrival_ns[order].tolist(), strict=True):
+        while ending and ending[0][0] <= arrival:
+            heappush(free, heappop(ending)[1])
+        if free:
+            lane = heappop(free)
+        else:
+            lane, lanes = lanes, lanes + 1
+        track[entry] = first_track + lane
+        heappush(ending, (finish[entry], lane))
+    return Lanes(track, lanes)
+
+
+class Totals:
+    """Busy time, count and bytes by (track, name), gathered from whoever knows them."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._rows: dict[tuple[int, int], list[int]] = {}
+
+    def add(self, track: int, name: str, busy_ns: int, count: int, nbytes: int = 0) -> None:
+        """Add so much to a track's name; nothing where there is no span."""
+        if count:
+            row = self._rows.setdefault((track, name_key(name)), [0, 0, 0])
+            row[0] += busy_ns
+            row[1] += count
+            row[2] += nbytes
+
+    def add_spans(self, spans: Columns) -> None:
+        """Add lane spans, which carry no bytes."""
+        keys = spans["track"].astype(np.int64) << 16 | spans["name"].astype(np.int64)
+        each, which = np.unique(keys, return_inverse=True)
+        busy = np.zeros(len(each), np.int64)
+        np.add.at(busy, which, spans["dur_ns"])
+        counts = np.bincount(which, minlength=len(each))
+        for key, total, count in zip(each.tolist(), busy.tolist(), counts.tolist(), strict=True):
+            row = self._rows.setdefault((key >> 16, key & 0xFFFF), [0, 0, 0])
+            row[0] += total
+            row[1] += count
+
+    def chunk(self) -> Chunk:
+        """Return the rows of `totals`."""
+        moving = {name_key("activation"), name_key("kv_transfer")}
+        rows = sorted(self._rows.items())
+        return Chunk(
+            "totals",
+            {
+                "track": np.array([track for (track, _), _ in rows], np.int32),
+                "name": np.array([name for (_, name), _ in rows], np.int32),
+                "busy_ns": np.array([row[0] for _, row in rows], np.int64),
+                "count": np.array([row[1] for _, row in rows], np.int64),
+                "bytes": np.array(
+                    [row[2] if name in moving else NULL for (_, name), row in rows], np.int64
+                ),
+            },
+        )
+
+
+def counters(
+    scenario: Scenario, layout: Layout, requests: Requests, outcome: Outcome
+) -> Iterator[Chunk]:
+    """Yield `counter_defs` and `counters`: in flight, queued, KV reserved, cost so far."""
+    defs: list[tuple[int, str, str, str]] = []
+    rows: list[tuple[I8, npt.NDArray[np.float64]]] = []
+
+    def counter(
+        machine: int, name: str, unit: str, share: str, steps: tuple[I8, npt.NDArray[np.float64]]
+    ) -> None:
+        defs.append((machine, name, unit, share))
+        rows.append(steps)
+
+    leads = outcome.lead == np.arange(len(requests))
+    end = np.zeros(len(requests), np.int64)
+    np.maximum.at(end, outcome.lead, outcome.finish)
+    ones = np.ones(len(requests))
+    for pipeline in layout.pipelines:
+        begin, until = _stay(pipeline.role, outcome, end)
+        here = leads & (until > begin)
+        if pipeline.role == "colocated":
+            here &= outcome.replica == pipeline.replica
+        label = {"colocated": f"replica {pipeline.replica}"}.get(pipeline.role, pipeline.role)
+        counter(
+            NULL, f"in flight, {label}", "microbatches", "in_flight",
+            _steps((begin[here], ones[here]), (until[here], -ones[here])),
+        )  # fmt: skip
+    size = requests.size.astype(np.float64)
+    counter(
+        NULL, "queued", "requests", "queued",
+        _steps((requests.arrival_ns, size), (outcome.start, -size)),
+    )  # fmt: skip
+    for machine, steps in _kv_reserved(scenario, layout, requests, outcome, end):
+        counter(machine, "KV reserved", "bytes", "kv", steps)
+    if scenario.hardware.price_usd_per_hour is not None:
+        at = np.linspace(0, outcome.makespan_ns, COST_STEPS).astype(np.int64)
+        rate = scenario.hardware.price_usd_per_hour * layout.machines / HOUR_S / NS_PER_S
+        counter(NULL, "cost so far", "usd", "cost", (at, at * rate))
+    yield Chunk(
+        "counter_defs",
+        {
+            "counter": np.arange(len(defs), dtype=np.int32),
+            "machine": np.array([machine for machine, *_ in defs], np.int32),
+            "name": [name for _, name, *_ in defs],
+            "unit": [unit for *_, unit, _ in defs],
+            "share_key": [share for *_, share in defs],
+        },
+    )
+    ts = np.concatenate([steps[0] for steps in rows])
+    key = np.repeat(np.arange(len(rows)), [len(steps[0]) for steps in rows])
+    order = np.lexsort((key, ts))
+    yield Chunk(
+        "counters",
+        {
+            "ts_ns": ts[order],
+            "counter": key[order].astype(np.int32),
+            "value": np.concatenate([steps[1] for steps in rows])[order],
+        },
+    )
+
+
+def _stay(role: str, outcome: Outcome, end: I8) -> tuple[I8, I8]:
+    """Return when each lead's batch entered and left the pipelines of a role."""
+    if role == "token":
+        decodes = outcome.decode_start != NULL
+        return outcome.decode_start, np.where(decodes, end, NULL)
+    if role == "prompt":
+        left = np.where(outcome.kv_ready == NULL, outcome.prefill_end, outcome.kv_ready)
+        return outcome.start, left
+    return outcome.start, end
+
+
+def _kv_reserved(
+    scenario: Scenario, layout: Layout, requests: Requests, outcome: Outcome, end: I8
+) -> Iterator[tuple[int, tuple[I8, npt.NDArray[np.float64]]]]:
+    """Yield (machine, changes) of the bytes of KV cache set aside on each machine.
+
+    Where a batch decodes, room for prompt and answer is set aside from the
+    start of its prompt until it ends; on prompt machines, room for the prompt
+    until the cache has left.
+    """
+    model = scenario.model
+    if model is None:
+        return
+    longest = np.zeros((2, len(requests)), np.int64)
+    np.maximum.at(longest[0], outcome.lead, requests.prompt_tokens)
+    np.maximum.at(longest[1], outcome.lead, requests.output_tokens)
+    size = np.zeros(len(requests), np.int64)
+    np.add.at(size, outcome.lead, requests.size)
+    leads = outcome.lead == np.arange(len(requests))
+    for pipeline in layout.pipelines:
+        here = leads.copy()
+        begin, until = _stay(pipeline.role, outcome, end)
+        tokens = longest[0] + (0 if pipeline.role == "prompt" else longest[1])
+        if pipeline.role == "colocated":
+            here &= outcome.replica == pipeline.replica
+        if pipeline.role == "token":
+            begin, until = outcome.start, end
+        here &= until > begin
+        whole = (size * tokens)[here] * model.kv_bytes_per_token
+        at, value = _steps((begin[here], whole), (until[here], -whole))
+        for stage, machine in enumerate(pipeline.machines):
+            layers = pipeline.layers[stage] if pipeline.layers else 0
+            yield machine, (at, np.rint(value * layers / model.layers))
+
+
+def _steps(
+    *changes: tuple[I8, npt.NDArray[np.float64]],
+) -> tuple[I8, npt.NDArray[np.float64]]:
+    """Return (times, values) of a level that changes so much at so many times, one row a time."""
+    at = np.concatenate([times for times, _ in changes])
+    by = np.concatenate([amounts for _, amounts in changes])
+    order = np.argsort(at, kind="stable")
+    at, level = at[order], np.rint(np.cumsum(by[order]))
+    last = np.concatenate((at[1:] != at[:-1], [True])) if len(at) else np.empty(0, bool)
+    at, level = at[last], level[last]
+    moved = np.concatenate(([True], level[1:] != level[:-1])) if len(at) else last
+    return at[moved], level[moved]
