@@ -112,7 +112,6 @@ def _source(kind: str, name: str | None, table: Table) -> str:
 
 
 def _deployment(table: Table) -> Deployment:
-    transfer_ms = table.get("transfer_time_ms")
     stated = {
         key: table[key]
         for key in (
@@ -129,14 +128,18 @@ def _deployment(table: Table) -> Deployment:
         kind=table["kind"],
         batching=table["batching"],
         microbatch_size=table["microbatch_size"],
-        max_wait_s=table.get("max_wait_ms", 0) / MS_PER_S,
+        max_wait_s=_seconds(table.get("max_wait_ms")),
         activations=table["activations"],
-        transfer_time_s=None if transfer_ms is None else transfer_ms / MS_PER_S,
+        transfer_time_s=_seconds(table.get("transfer_time_ms")),
         stream_slowdown=float(table.get("stream_slowdown", 1.0)),
         kv_buffer_bytes=float(table.get("kv_buffer_gb", 0.0) * GB),
         memory_fit=table["memory_fit"],
         **stated,
     )
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / MS_PER_S
 
 
 def _workload(table: Table, saved: Table) -> Workload:

@@ -217,17 +217,17 @@ def _error(
 
 
 def _located(finding: Finding, sources: Sources, stack: Sequence[Layer]) -> Problem:
-    origin = origin(stack, finding.path)
+    layer = origin(stack, finding.path)
     where = shown_path(finding.path)
-    if origin.kind == "variant":
-        where += f' (variant "{origin.label}")'
-    elif origin.kind == "set":
-        where += f" ({origin.label})"
+    if layer.kind == "variant":
+        where += f' (variant "{layer.label}")'
+    elif layer.kind == "set":
+        where += f" ({layer.label})"
     line = 0
     path = finding.path
     while not line and path:
-        line, path = origin.line(path), path[:-1]
-    file = origin.file or sources.file
+        line, path = layer.line(path), path[:-1]
+    file = layer.file or sources.file
     return Problem(where, finding.expected, finding.got, finding.way_out, file, line)
 
 

@@ -44,6 +44,7 @@ class StageFit:
 
     @property
     def needed_bytes(self) -> float:
+        """Bytes of weights and of all KV caches in flight."""
         return self.weights_bytes + self.in_flight * self.kv_bytes_per_microbatch
 
 

@@ -8,7 +8,8 @@ then workload and times, then memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 from toolkit.scenario.memory import StageFit, fit, longest_tokens
 from toolkit.scenario.model import FixedTiming, Scenario, TableTiming
@@ -23,7 +24,7 @@ Check = Callable[[Scenario], Iterator[Finding]]
 
 
 def check(scenario: Scenario) -> list[Finding]:
-    """Return what is wrong with the numbers of a scenario, in the order of the first failing group."""
+    """Return what is wrong with the numbers of a scenario: all of the first group that fails."""
     for group in (_COUNTS, _WORK, _ROOM):
         found = [finding for each in group for finding in each(scenario)]
         if found:
@@ -103,9 +104,7 @@ def _arrivals_are_possible(scenario: Scenario) -> Iterator[Finding]:
         if len(times) != workload.entries:
             expected = f"expected a time for each of the {workload.entries} entries"
             yield Finding(where, expected, f"{len(times)} times")
-        late = next(
-            (i for i, (a, b) in enumerate(zip(times, times[1:], strict=False)) if b < a), None
-        )
+        late = next((i for i, (a, b) in enumerate(pairwise(times)) if b < a), None)
         if late is not None:
             got = f"{times[late]:g} s, then {times[late + 1]:g} s at index {late + 1}"
             yield Finding(where, "expected ascending times", got)
@@ -123,17 +122,8 @@ def _arrivals_are_possible(scenario: Scenario) -> Iterator[Finding]:
             )
 
 
-def _packing_is_stated(scenario: Scenario) -> Iterator[Finding]:
-    """Packing requests needs a longest wait, unless all of them are there from the start."""
-    workload, stated = scenario.workload, scenario.document["deployment"]
-    if workload.entry == "request":
-        if "max_wait_ms" not in stated and workload.arrivals.kind != "at_zero":
-            yield Finding(
-                ("deployment", "max_wait_ms"),
-                'missing; required because workload.entry = "request" and requests arrive one by one',
-                way_out="longest wait of a microbatch for more requests, ms; 0: it never waits",
-            )
-    elif scenario.deployment.max_wait_s > 0:
+def _microbatches_arrive_full(scenario: Scenario) -> Iterator[Finding]:
+    if scenario.workload.entry == "microbatch" and scenario.deployment.max_wait_s is not None:
         yield Finding(
             ("deployment", "max_wait_ms"),
             'does not go with workload.entry = "microbatch", whose microbatches arrive full',
@@ -297,7 +287,7 @@ def _clock_holds_the_run(scenario: Scenario) -> Iterator[Finding]:
         yield Finding(
             ("timing",),
             f"expected a run that ends within {LONGEST_S * 1000:g} s even if nothing overlaps",
-            f"{bound_s:.3g} s: {served_entries(scenario)} entries x {stages} stages x {each_s:.3g} s",
+            f"{bound_s:.3g} s, {served_entries(scenario)} entries on {stages} stages",
         )
 
 
@@ -342,8 +332,8 @@ def _model_fits(scenario: Scenario) -> Iterator[Finding]:
         )
 
 
-def _listed(numbers: object) -> str:
-    return ", ".join(str(number) for number in numbers)  # type: ignore[attr-defined]
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 _COUNTS: tuple[Check, ...] = (
@@ -357,7 +347,7 @@ _COUNTS: tuple[Check, ...] = (
 _WORK: tuple[Check, ...] = (
     _discipline_goes,
     _arrivals_are_possible,
-    _packing_is_stated,
+    _microbatches_arrive_full,
     _table_is_sound,
     _time_passes,
     _enough_entries,

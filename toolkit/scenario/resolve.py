@@ -155,8 +155,11 @@ def _catalog_layer(user: Mapping[str, Any]) -> Layer:
         if kind == "machine" and entry and entry.figures.get("prices"):
             price = entry.figures["prices"][0]
             words = f"{entry.name}, {price['basis']}, {price['date']}: {price['source']}"
-            path = ("hardware", "price_usd_per_machine_hour")
-            put(path, price["usd_per_hour"], f"{words} ({price['confidence']})")
+            put(
+                ("hardware", "price_usd_per_machine_hour"),
+                price["usd_per_hour"],
+                f"{words} ({price['confidence']})",
+            )
     _put_timing(user, put)
     name = value_at(user, ("workload", "lengths", "name"))
     if isinstance(name, str) and not list(known_names(user)):

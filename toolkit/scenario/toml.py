@@ -8,7 +8,8 @@ bracket and quote being closed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ import tomli
 
 from toolkit.errors import InputError, Problem
 
-__all__ = ["KeyPath", "key_lines", "parse", "parse_value", "read_text"]
+__all__ = ["KeyPath", "at", "key_lines", "parse", "parse_value", "read_text"]
 
 KeyPath = tuple[str | int, ...]
 """Place of a value: keys of tables and indices of lists, from the root."""
@@ -213,8 +214,7 @@ class _Walk:
         return self.text[self.at : self.at + 1]
 
     def line(self) -> int:
-        from bisect import bisect_left
-
+        """Return the line the walk is on."""
         return bisect_left(self.newlines, self.at) + 1
 
     def note(self, path: KeyPath, line: int) -> None:
@@ -227,10 +227,8 @@ class _Walk:
 def at(value: Any, path: KeyPath) -> Any:
     """Return what stands at `path` below `value`; KeyError where nothing does."""
     for part in path:
-        if isinstance(value, Mapping) and part in value:
+        try:
             value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            raise KeyError(path)
+        except (KeyError, IndexError, TypeError):
+            raise KeyError(path) from None
     return value

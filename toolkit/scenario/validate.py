@@ -59,13 +59,14 @@ def _first_of_each(findings: Iterable[Finding]) -> list[Finding]:
 @cache
 def _validator() -> Validator:
     """Return the validator; 8.0 is no integer here, as it is none in TOML."""
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import extend
+    # Imported here: a tenth of a second that only checking needs.
+    from jsonschema import Draft202012Validator  # noqa: PLC0415
+    from jsonschema.validators import extend  # noqa: PLC0415
 
     types = Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     )
-    made: Validator = extend(Draft202012Validator, type_checker=types)(load_schema())
+    made: Validator = extend(Draft202012Validator, type_checker=types)(load_schema())  # type: ignore[no-untyped-call]
     return made
 
 
@@ -95,8 +96,9 @@ def _broken_rules(document: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _unknown_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:
-    known: Mapping[str, Any] = error.schema["properties"]  # type: ignore[index,assignment]
-    for key in error.instance:
+    known: Mapping[str, Any] = error.schema["properties"]  # type: ignore[index]
+    instance: Mapping[str, Any] = error.instance  # type: ignore[assignment]
+    for key in instance:
         if key not in known:
             yield Finding((*path, key), f"unknown key; {_where_it_belongs(key, path, known)}")
 
@@ -113,8 +115,10 @@ def _where_it_belongs(key: str, path: KeyPath, known: Iterable[str]) -> str:
 
 def _missing_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:
     cause = _cause(error)
-    for key in error.validator_value:
-        if key not in error.instance:
+    required: Sequence[str] = error.validator_value  # type: ignore[assignment]
+    instance: Mapping[str, Any] = error.instance  # type: ignore[assignment]
+    for key in required:
+        if key not in instance:
             about = schema_at((*path, key)).get("description", "")
             way_out = f"{key}: {about}" if about else ""
             expected = f"missing; required because {cause}" if cause else "missing"
