@@ -66,24 +66,30 @@ def aligned(columns: Sequence[str], values: Sequence[Sequence[Any]]) -> Iterator
 
 def rows(relation: DuckDBPyRelation) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of a relation as Python values, a batch in memory at a time."""
-    with _reading(relation) as reader:
-        for batch in reader:
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    for batch in _batches(_reader(relation)):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _reader(relation: DuckDBPyRelation) -> pa.RecordBatchReader:
+    """Return the rows of a relation as Arrow batches, computed as they are read."""
+    import pyarrow as pa
+
+    with _computing():
+        return pa.RecordBatchReader.from_stream(relation)
+
+
+def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    with _computing():
+        yield from reader
 
 
 @contextmanager
-def _reading(relation: DuckDBPyRelation) -> Iterator[pa.RecordBatchReader]:
-    """Open the rows of a relation as Arrow batches, computed as they are read.
-
-    Raises:
-        InputError: computing them failed: a cast, say, that one row does not
-            survive.  Arrow passes that on as an OSError.
-    """
+def _computing() -> Iterator[None]:
+    """Raise as InputError what goes wrong while rows are computed; Arrow calls it an OSError."""
     import duckdb
-    import pyarrow as pa
 
     try:
-        yield pa.RecordBatchReader.from_stream(relation)
+        yield
     except (duckdb.Error, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError.one(
@@ -111,11 +117,10 @@ def _write_parquet(relation: DuckDBPyRelation, put: Callable[[bytes], object]) -
         def flush(self) -> None:
             """Leave it to whoever owns the bytes."""
 
-    with _reading(relation) as reader:
-        file = pa.PythonFile(Sink(), "w")
-        with pq.ParquetWriter(file, reader.schema, compression="zstd") as writer:
-            for batch in reader:
-                writer.write_batch(batch)
+    reader, file = _reader(relation), pa.PythonFile(Sink(), "w")
+    with pq.ParquetWriter(file, reader.schema, compression="zstd") as writer:
+        for batch in _batches(reader):
+            writer.write_batch(batch)
 
 
 def _table(relation: DuckDBPyRelation) -> Iterator[str]:
