@@ -176,8 +176,8 @@ def _descriptors(picture: Picture, ids: _Uuids) -> bytes:
     ):
         if kind in present:
             describe(uuid, name, rank=place).child_ordering = kinds.EXPLICIT
-    for order, row in enumerate(picture.machines):
-        machine = describe(ids.of["machine", row["machine"]], rank=order)
+    for place, row in enumerate(picture.machines):
+        machine = describe(ids.of["machine", row["machine"]], rank=place)
         machine.process.pid = pid(row["machine"])
         machine.process.process_name = row["name"]
         machine.child_ordering = kinds.EXPLICIT
