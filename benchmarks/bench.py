@@ -100,18 +100,16 @@ def pairs_of_work(folder: Path) -> Iterator[Work]:
     write_store(folder / "run", toolkit.simulate(full), {})
     store = Store(folder / "run")
     stored = store.rows("spans")
-    every: list[plain.Span] = []
-    loop(spans=every)
-    some = every[:50_000]
+    some = recorded(loop)[:50_000]
 
     yield "simulate, requests only", spans, partial(exhaust, bare), spans, loop
-    yield "simulate, every column", spans, partial(exhaust, full), spans, lambda: loop(spans=[])
+    yield "simulate, every column", spans, partial(exhaust, full), spans, partial(recorded, loop)
     yield (
         "simulate and write Parquet",
         spans,
         lambda: write_store(folder / "again", toolkit.simulate(full), {}),
-        spans // 4,
-        lambda: plain.write_parquet(every[: spans // 4], folder / "plain.parquet"),
+        spans,
+        lambda: plain.write_parquet(recorded(loop), folder / "plain.parquet"),
     )
     yield (
         "render .pftrace",
@@ -127,6 +125,13 @@ def pairs_of_work(folder: Path) -> Iterator[Work]:
         len(some),
         lambda: plain.write_json(some, folder / "plain.json"),
     )
+
+
+def recorded(loop: Callable[..., object]) -> list[plain.Span]:
+    """Run the plain simulation and return its spans."""
+    spans: list[plain.Span] = []
+    loop(spans=spans)
+    return spans
 
 
 def outputs(entries: int) -> list[int]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +139,7 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         scenario = toolkit.load(described)
     except InputError as error:
-        raise InputError(program, [_in_flags(problem) for problem in error.problems]) from None
+        raise InputError(program, _in_flags(error.problems, arguments)) from None
     if arguments.save_scenario:
         save(described, arguments.save_scenario)
 
@@ -186,7 +186,7 @@ def document(arguments: argparse.Namespace) -> dict[str, Any]:
             "arrivals": {"kind": "groups", "groups_per_s": max(arguments.rps, 0.0)},
             "lengths": {
                 "kind": "pairs",
-                "file": arguments.trace_file,
+                **_pairs(Path(arguments.trace_file)),
                 "min_output_tokens": OUTPUT_TOKENS[0],
                 "max_output_tokens": OUTPUT_TOKENS[1],
             },
@@ -196,14 +196,30 @@ def document(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _pairs(file: Path) -> dict[str, Any]:
+    """Return what names the trace file in a scenario, or its pairs where it cannot be named.
+
+    No scenario takes a number of tokens below zero, but the published programs
+    clamp it like any small one; such a list stands in the scenario itself.
+    """
+    try:
+        pairs = [(int(prompt), int(output)) for prompt, output in json.loads(file.read_bytes())]
+    except (OSError, TypeError, ValueError):  # loading the scenario tells in full
+        pairs = []
+    if all(output >= 0 for _, output in pairs):
+        return {"file": str(file)}
+    return {"pairs": [[prompt, max(output, 0)] for prompt, output in pairs[:ENTRIES]]}
+
+
 def save(described: Mapping[str, Any], file: Path) -> None:
     """Write the scenario as TOML; its trace file is named as seen from the scenario's folder."""
     from toolkit import scenario
     from toolkit.trace.output import replacing
 
-    lengths = described["workload"]["lengths"]
-    seen = os.path.relpath(lengths["file"], file.parent)
-    workload = {**described["workload"], "lengths": {**lengths, "file": seen}}
+    lengths = dict(described["workload"]["lengths"])
+    if "file" in lengths:
+        lengths["file"] = os.path.relpath(lengths["file"], file.parent)
+    workload = {**described["workload"], "lengths": lengths}
     with replacing(file) as sink:
         sink.write(scenario.dumps({**described, "workload": workload}).encode())
 
@@ -218,9 +234,17 @@ def _output_folder(kept: bool) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _in_flags(problem: Problem) -> Problem:
-    """Return a problem of the scenario as a problem of the flag that set the key."""
-    return replace(problem, where=FLAGS.get(problem.where, problem.where), file="", line=0)
+def _in_flags(problems: Iterable[Problem], arguments: argparse.Namespace) -> list[Problem]:
+    """Return problems of the scenario as problems of the flags that set the keys.
+
+    The sum of two flags is not blamed beside its parts.
+    """
+    summed = "hardware.machines" if "num_machines" not in arguments else None
+    return [
+        replace(problem, where=FLAGS.get(problem.where, problem.where), file="", line=0)
+        for problem in problems
+        if problem.where != summed
+    ]
 
 
 # -- the published trace layout ------------------------------------------------------------------
