@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from toolkit.catalog import nearest
 from toolkit.errors import InputError
-from toolkit.scenario.layers import Layer, merged
-from toolkit.scenario.loading import Sources, load, origin
+from toolkit.scenario.layers import Layer, live, merged, origin
+from toolkit.scenario.loading import Sources, load
 from toolkit.scenario.resolve import resolve
 from toolkit.scenario.schema import key_paths, schema_at
+from toolkit.scenario.toml import KeyPath
 from toolkit.scenario.validate import value_at
 
 __all__ = ["Explanation", "Step", "explain"]
@@ -88,28 +89,32 @@ def explain(
         user.pop(each, None)
     resolved = resolve(user, lambda path: origin(stack, path).folder, sources.fallback_name)
     path = tuple(key.split("."))
-    layers = _in_force((*resolved.below, *resolved.above, *stack))
-    steps = tuple(_step(layer, path) for layer in layers if layer.has(path))
+    steps = tuple(_steps((*resolved.below, *resolved.above), stack, path))
     others = {} if variant else sources.variants
     return Explanation(
         key,
         schema_at(path).get("description", ""),
         value_at(resolved.document, path),
         steps,
-        {name: value_at(each.values, path) for name, each in others.items() if each.has(path)},
+        {name: each.get(path) for name, each in others.items() if each.has(path)},
     )
 
 
-def _in_force(layers: Sequence[Layer]) -> list[Layer]:
-    """Return layers with what a later change of ``kind`` wiped out left in, as overridden."""
-    return [layer for layer in layers if layer.values]
+def _steps(below: Sequence[Layer], stack: Sequence[Layer], path: KeyPath) -> Iterator[Step]:
+    """Yield what each layer says at `path`, first those whose word no longer counts."""
+    in_force = live(stack, path)
+    for layer in stack[: len(stack) - len(in_force)]:
+        if layer.has(path):
+            yield replace(_step(layer, path), note="gone when kind changed")
+    for layer in (*below, *in_force):
+        if layer.has(path):
+            yield _step(layer, path)
 
 
-def _step(layer: Layer, path: tuple[str, ...]) -> Step:
-    note = layer.notes.get(path, "") or layer.label
+def _step(layer: Layer, path: KeyPath) -> Step:
     kind = f"variant {layer.label}" if layer.kind == "variant" else layer.kind
-    note = "" if layer.kind == "variant" else note
-    return Step(kind, value_at(layer.values, path), layer.file, layer.line(path), note)
+    note = "" if layer.kind == "variant" else layer.notes.get(path, "") or layer.label
+    return Step(kind, layer.get(path), layer.file, layer.line(path), note)
 
 
 def _shown(value: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,17 @@ from toolkit.catalog import nearest
 from toolkit.errors import InputError, Problem
 from toolkit.scenario.toml import KeyPath, at, key_lines, parse, parse_value, read_text
 
-__all__ = ["Layer", "merged", "overlay", "read", "read_sets", "shown_path", "variant_layers"]
+__all__ = [
+    "Layer",
+    "live",
+    "merged",
+    "origin",
+    "overlay",
+    "read",
+    "read_sets",
+    "shown_path",
+    "variant_layers",
+]
 
 Kind = Literal["default", "catalog", "input", "parent", "file", "variant", "set"]
 
@@ -47,11 +57,14 @@ class Layer:
 
     def has(self, path: KeyPath) -> bool:
         """Return whether this layer says something at `path`."""
+        return self.get(path) is not None
+
+    def get(self, path: KeyPath) -> Any:
+        """Return what this layer says at `path`, None if it says nothing."""
         try:
-            at(self.values, path)
+            return at(self.values, path)
         except KeyError:
-            return False
-        return True
+            return None
 
 
 def read(source: str | Path | Mapping[str, Any]) -> list[Layer]:
@@ -108,19 +121,16 @@ def variant_layers(layers: Sequence[Layer]) -> dict[str, Layer]:
             continue
         if not isinstance(listed, list):
             return {}
-        return {
-            each["name"]: Layer(
-                "variant",
-                {key: value for key, value in each.items() if key != "name"},
-                layer.file,
-                layer.folder,
-                layer.lines,
-                ("variant", index),
-                each["name"],
-            )
-            for index, each in enumerate(listed)
-            if isinstance(each, dict) and isinstance(each.get("name"), str)
-        }
+        found: dict[str, Layer] = {}
+        for index, each in enumerate(listed):
+            name = each.get("name") if isinstance(each, dict) else None
+            if isinstance(name, str) and name not in found:
+                values = {key: value for key, value in each.items() if key != "name"}
+                at_index: KeyPath = ("variant", index)
+                found[name] = replace(
+                    layer, kind="variant", values=values, prefix=at_index, label=name
+                )
+        return found
     return {}
 
 
@@ -130,6 +140,28 @@ def merged(layers: Iterable[Layer]) -> dict[str, Any]:
     for layer in layers:
         document = overlay(document, layer.values)
     return document
+
+
+def origin(stack: Sequence[Layer], path: KeyPath) -> Layer:
+    """Return the strongest layer that says something at `path`, or else above it."""
+    for length in range(len(path), 0, -1):
+        for layer in reversed(live(stack, path[:length])):
+            if layer.has(path[:length]):
+                return layer
+    return next(layer for layer in reversed(stack) if layer.kind == "file")
+
+
+def live(stack: Sequence[Layer], path: KeyPath) -> Sequence[Layer]:
+    """Return the layers whose word at `path` counts: none below a change of a table's ``kind``."""
+    first = 0
+    for length in range(len(path)):
+        kind = None
+        for index, layer in enumerate(stack):
+            chosen = layer.get((*path[:length], "kind"))
+            if kind is not None and chosen not in {None, kind}:
+                first = max(first, index)
+            kind = chosen or kind
+    return stack[first:]
 
 
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

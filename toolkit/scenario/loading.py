@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from toolkit.scenario.build import build
 from toolkit.scenario.layers import (
     Layer,
     merged,
+    origin,
     overlay,
     read,
     read_sets,
@@ -23,10 +24,9 @@ from toolkit.scenario.layers import (
 )
 from toolkit.scenario.model import Scenario
 from toolkit.scenario.resolve import known_names, resolve
-from toolkit.scenario.toml import KeyPath
 from toolkit.scenario.validate import Finding
 
-__all__ = ["Sources", "load", "origin"]
+__all__ = ["Sources", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,12 @@ def load(
             loaded.append(_one(sources, name))
         except InputError as error:
             by_variant[name] = list(error.problems)
-    problems += _shared_problems(by_variant, len(sources.variants))
+    said = {(problem.line, problem.expected) for problem in problems if problem.line}
+    problems += [
+        problem
+        for problem in _shared_problems(by_variant, len(sources.variants))
+        if (problem.line, problem.expected) not in said
+    ]
     if problems:
         raise InputError(sources.file, _in_file_order(problems, sources))
     return _family(sources, loaded)
@@ -117,10 +122,9 @@ def _one(sources: Sources, variant: str | None) -> Scenario:
     user.pop("extends", None)
     if variant is not None:
         user["variant"] = variant
-    findings = validate.check(user)
+    findings = _of_the_words(user)
     if findings:
-        findings += [f for f in known_names(user) if f.path not in {g.path for g in findings}]
-        raise _error(findings, sources, stack, user)
+        raise _error(findings, sources, stack)
     resolved = resolve(user, lambda path: origin(stack, path).folder, sources.fallback_name)
     if not resolved.findings and "entries" not in resolved.document["workload"]:
         kind = resolved.document["workload"]["lengths"]["kind"]
@@ -131,38 +135,42 @@ def _one(sources: Sources, variant: str | None) -> Scenario:
                 way_out="entries: number of entries",
             )
         )
-    resolved.findings.extend(_file_or_inline(resolved.document))
     if resolved.findings:
-        raise _error(resolved.findings, sources, stack, user)
+        raise _error(resolved.findings, sources, stack)
     scenario = build(resolved.document, resolved.saved, sources.path)
     findings = _enough_pairs(scenario) or physics.check(scenario)
     if findings:
-        raise _error(findings, sources, stack, resolved.document)
+        raise _error(findings, sources, stack)
     return scenario
 
 
-def _file_or_inline(document: Mapping[str, Any]) -> list[Finding]:
-    """Return what is missing where a table's content may stand inline or in a file."""
-    found = []
-    lengths, arrivals = document["workload"]["lengths"], document["workload"]["arrivals"]
-    timing = document["timing"]
-    for table, path, key, applies in (
-        (lengths, ("workload", "lengths"), "pairs", lengths["kind"] == "pairs"),
-        (arrivals, ("workload", "arrivals"), "times_s", arrivals["kind"] == "times"),
+def _of_the_words(user: Mapping[str, Any]) -> list[Finding]:
+    """Return what is wrong with the words of a document: its keys, values and names."""
+    findings = [f for f in validate.check(user) if f.path != ("variant",)]
+    seen = {finding.path for finding in findings}
+    more = (*known_names(user), *(() if findings else _neither_file_nor_inline(user)))
+    return findings + [finding for finding in more if finding.path not in seen]
+
+
+def _neither_file_nor_inline(user: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what is missing where content may stand inline, in a file, or in the catalog."""
+    lengths, timing = user["workload"]["lengths"], user["timing"]
+    arrivals = user["workload"].get("arrivals", {})
+    for table, path, kind, key in (
+        (lengths, ("workload", "lengths"), "pairs", "pairs"),
+        (arrivals, ("workload", "arrivals"), "times", "times_s"),
     ):
-        if applies and key not in table and "file" not in table:
-            cause = f'missing; required because kind = "{table["kind"]}"'
-            found.append(Finding((*path, key), cause, way_out=f"give {key}, or a file"))
-    if timing["kind"] == "table" and not {"name", "file", "batch_sizes"} & timing.keys():
-        way_out = "name a timing table, give a file, or batch_sizes, prompt_ms and token_ms"
-        cause = 'missing; required because kind = "table"'
-        found.append(Finding(("timing", "name"), cause, way_out=way_out))
-    elif timing["kind"] == "table" and "batch_sizes" in timing:
-        for key in ("prompt_ms", "token_ms"):
-            if key not in timing:
-                cause = "missing; required because batch_sizes is given"
-                found.append(Finding(("timing", key), cause))
-    return found
+        if table.get("kind") == kind and not {key, "file"} & table.keys():
+            expected = f'missing; required because kind = "{kind}"'
+            yield Finding((*path, key), expected, way_out=f"give {key}, or a file that holds them")
+    if timing["kind"] != "table":
+        return
+    if not {"name", "file", "batch_sizes"} & timing.keys():
+        way_out = "name a timing table, or give a file, or batch_sizes, prompt_ms and token_ms"
+        yield Finding(("timing", "name"), 'missing; required because kind = "table"', "", way_out)
+    for key in ("prompt_ms", "token_ms"):
+        if "batch_sizes" in timing and key not in timing:
+            yield Finding(("timing", key), "missing; required because batch_sizes is given")
 
 
 def _enough_pairs(scenario: Scenario) -> list[Finding]:
@@ -209,7 +217,6 @@ def _error(
     findings: Sequence[Finding],
     sources: Sources,
     stack: Sequence[Layer],
-    document: Mapping[str, Any],
 ) -> InputError:
     """Return the findings as an error, each with the file and line it stands at."""
     problems = [_located(finding, sources, stack) for finding in findings]
@@ -229,15 +236,6 @@ def _located(finding: Finding, sources: Sources, stack: Sequence[Layer]) -> Prob
         line, path = layer.line(path), path[:-1]
     file = layer.file or sources.file
     return Problem(where, finding.expected, finding.got, finding.way_out, file, line)
-
-
-def origin(stack: Sequence[Layer], path: KeyPath) -> Layer:
-    """Return the strongest layer that says something at `path`, or else above it."""
-    for length in range(len(path), 0, -1):
-        for layer in reversed(stack):
-            if layer.has(path[:length]):
-                return layer
-    return next(layer for layer in reversed(stack) if layer.kind == "file")
 
 
 def _variant_list_problems(sources: Sources) -> list[Problem]:

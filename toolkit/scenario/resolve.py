@@ -107,10 +107,9 @@ def resolve(
 
 def known_names(user: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what is wrong with the catalog names a document uses."""
-    user = _long_form(user)
+    full = _long_form(user)
     for path, lookup in _LOOKUPS.items():
-        name = value_at(user, path)
-        beside = value_at(user, path[:-1])
+        name, beside = value_at(full, path), value_at(full, path[:-1])
         if not isinstance(name, str) or not name or not isinstance(beside, Mapping):
             continue
         enough = _SELF_SUFFICIENT.get(path)
@@ -120,7 +119,8 @@ def known_names(user: Mapping[str, Any]) -> Iterator[Finding]:
             lookup(name)
         except InputError as error:
             problem = error.problems[0]
-            yield Finding(path, problem.expected, f'"{name}"', problem.way_out)
+            written = path if value_at(user, path) else path[:-1]  # link = "name"
+            yield Finding(written, problem.expected, f'"{name}"', problem.way_out)
 
 
 def _long_form(user: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _catalog_layer(user: Mapping[str, Any]) -> Layer:
 def _put_timing(user: Mapping[str, Any], put: Callable[[tuple[str, ...], Any, str], None]) -> None:
     timing = user.get("timing", {})
     name, variant = timing.get("name"), timing.get("variant", "central")
-    if timing.get("kind") != "table" or "batch_sizes" in timing or "file" in timing:
+    if timing.get("kind") != "table" or {"batch_sizes", "file"} & timing.keys():
         return
     try:
         table = catalog.timing_table(name, variant)

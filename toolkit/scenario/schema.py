@@ -15,7 +15,16 @@ from typing import Any
 
 from toolkit.scenario.toml import KeyPath
 
-__all__ = ["defaults", "holds", "key_paths", "load_schema", "ordered", "schema_at", "words"]
+__all__ = [
+    "defaults",
+    "excluded",
+    "holds",
+    "key_paths",
+    "load_schema",
+    "ordered",
+    "schema_at",
+    "words",
+]
 
 Schema = Mapping[str, Any]
 
@@ -56,10 +65,10 @@ def key_paths(schema: Schema | None = None, prefix: tuple[str, ...] = ()) -> Ite
 def defaults(document: Mapping[str, Any], schema: Schema | None = None) -> dict[str, Any]:
     """Return the defaults of keys that `document` leaves out, for the kinds it has chosen."""
     schema = schema or load_schema()
-    excluded = _excluded(schema, document)
+    left_out = excluded(schema, document)
     result: dict[str, Any] = {}
     for key, each in schema.get("properties", {}).items():
-        if key in excluded:
+        if key in left_out:
             continue
         if key not in document:
             if "default" not in each:
@@ -118,10 +127,10 @@ def words(condition: Schema) -> str:
     )
 
 
-def _excluded(schema: Schema, value: Mapping[str, Any]) -> set[str]:
-    """Return the keys that do not go with the kinds a table has chosen."""
+def excluded(schema: Schema, value: Mapping[str, Any]) -> dict[str, str]:
+    """Return the keys that do not go with what a table has chosen, each with that choice."""
     return {
-        key
+        key: words(branch["if"])
         for branch in schema.get("allOf", ())
         if holds(branch["if"], value)
         for key, each in branch["then"].get("properties", {}).items()

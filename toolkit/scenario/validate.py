@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from toolkit.catalog import nearest
-from toolkit.scenario.schema import key_paths, load_schema, schema_at, words
+from toolkit.scenario.schema import excluded, key_paths, load_schema, schema_at, words
 from toolkit.scenario.toml import KeyPath, at, parse_value
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ class Finding:
 
 def check(document: Mapping[str, Any]) -> list[Finding]:
     """Return everything the schema has against a document, at most one finding a key."""
-    return _first_of_each((*_not_finite(document), *_broken_rules(document)))
+    return _first_of_each(
+        (*_not_finite(document), *_out_of_place(document), *_broken_rules(document))
+    )
 
 
 def check_variants(listed: Any) -> list[Finding]:
@@ -72,14 +74,24 @@ def _validator() -> Validator:
 
 def _not_finite(value: Any, path: KeyPath = ()) -> Iterator[Finding]:
     if isinstance(value, float) and not math.isfinite(value):
-        about = schema_at(path).get("description", "")
-        yield Finding(path, f"expected a finite number{_about(about)}", _shown(value))
+        yield Finding(path, f"expected a finite number{_about(schema_at(path))}", _shown(value))
     elif isinstance(value, Mapping):
         for key, each in value.items():
             yield from _not_finite(each, (*path, key))
     elif isinstance(value, list):
         for index, each in enumerate(value):
             yield from _not_finite(each, (*path, index))
+
+
+def _out_of_place(value: Any, path: KeyPath = ()) -> Iterator[Finding]:
+    """Yield the keys that do not go with the kind, or another choice, of their table."""
+    if not isinstance(value, Mapping):
+        return
+    not_here = excluded(schema_at(path) if path else load_schema(), value)
+    for key, each in value.items():
+        if key in not_here:
+            yield Finding((*path, key), f"does not go with {not_here[key]}", way_out="remove it")
+        yield from _out_of_place(each, (*path, key))
 
 
 def _broken_rules(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -89,9 +101,7 @@ def _broken_rules(document: Mapping[str, Any]) -> Iterator[Finding]:
             yield from _unknown_keys(path, error)
         elif error.validator == "required":
             yield from _missing_keys(path, error)
-        elif error.schema is False:
-            yield _does_not_go(document, path, error)
-        else:
+        elif error.schema is not False:  # those are _out_of_place
             yield _wrong_value(path, error)
 
 
@@ -100,17 +110,17 @@ def _unknown_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:
     instance: Mapping[str, Any] = error.instance  # type: ignore[assignment]
     for key in instance:
         if key not in known:
-            yield Finding((*path, key), f"unknown key; {_where_it_belongs(key, path, known)}")
+            yield Finding((*path, key), f"unknown key; {_where_it_belongs(key, known)}")
 
 
-def _where_it_belongs(key: str, path: KeyPath, known: Iterable[str]) -> str:
+def _where_it_belongs(key: str, known: Iterable[str]) -> str:
     if close := nearest(key, known):
         return f"did you mean {close}?"
     for each in key_paths():
         table, _, last = each.rpartition(".")
         if last == key:
             return f"it belongs in [{table}]" if table else "it belongs at the top of the file"
-    return f"{'here are' if path else 'a scenario has'} {', '.join(known)}"
+    return f"known here: {', '.join(known)}"
 
 
 def _missing_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:
@@ -127,15 +137,11 @@ def _missing_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:
             yield Finding((*path, key), expected, way_out=way_out)
 
 
-def _does_not_go(document: Mapping[str, Any], path: KeyPath, error: ValidationError) -> Finding:
-    return Finding(path, f"does not go with {_cause(error)}", way_out="remove it")
-
-
 def _wrong_value(path: KeyPath, error: ValidationError) -> Finding:
     rules = {**schema_at(path), **error.schema}  # type: ignore[dict-item]
     cause = _cause(error)
     because = f" because {cause}" if cause else ""
-    expected = f"expected {_rule(rules, str(error.validator))}{_about(rules.get('description'))}"
+    expected = f"expected {_rule(rules, str(error.validator))}{_about(rules)}"
     value = error.instance
     if error.validator == "uniqueItems":
         return Finding(path, f"expected a list without repetition{because}", _shown(value))
@@ -195,9 +201,11 @@ def _range(rules: Mapping[str, Any], broken: str) -> str:
     return f" of at least {rules['minimum']}" if "minimum" in rules else ""
 
 
-def _about(description: str | None) -> str:
-    """Return a description as an aside: what stands before its first semicolon."""
-    return f" ({description.split('; ')[0]})" if description else ""
+def _about(rules: Mapping[str, Any]) -> str:
+    """Return a key's description as an aside: all of it where it lists choices, else its start."""
+    description: str = rules.get("description", "")
+    shown = description if "enum" in rules else description.partition("; ")[0]
+    return f" ({shown})" if shown else ""
 
 
 def _shown(value: Any) -> str:
