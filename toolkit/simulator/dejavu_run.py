@@ -13,10 +13,10 @@ from toolkit.errors import InputError
 from toolkit.scenario.model import Scenario
 from toolkit.simulator import dejavu
 from toolkit.simulator.dejavu import Job
-from toolkit.simulator.kernel import SpanRows, WaitRows, new_rows
+from toolkit.simulator.kernel import span_rows, wait_rows
 from toolkit.simulator.layout import Layout
 from toolkit.simulator.outcome import Outcome, Slice, Totals
-from toolkit.simulator.spans import Columns, columns_of
+from toolkit.simulator.spans import Columns, columns_of, waits_chunk
 from toolkit.trace.columns import NULL, Chunk, name_key
 from toolkit.units import US_PER_S
 from toolkit.workload.requests import Requests
@@ -93,7 +93,7 @@ class DejavuRun:
             Job(
                 ready_us=arrival[first : first + size],
                 tokens=requests.output_tokens[first : first + size].astype(np.int64),
-                tracks=np.array(pipeline.stages, np.int32),
+                tracks=np.array(pipeline.stages, np.int64),
                 prompt_us=prompt_us,
                 token_us=token_us,
                 prompts=self._prompts is None,
@@ -104,46 +104,47 @@ class DejavuRun:
         ]
         for job in self._jobs:
             _refuse_too_few(scenario, job)
-        self._slots = [dejavu.new_slots(job) for job in self._jobs]
+        self._states = [dejavu.new_state(job) for job in self._jobs]
 
     def waits(self) -> Iterator[Chunk]:
         """Play to the end, yielding rows of `waits`."""
         if self._prompts is not None:
             yield from _prompt_waits(self._prompts)
-        for first, job, slots in zip(self._first, self._jobs, self._slots, strict=True):
-            rows = new_rows(WaitRows, WAITS_AT_ONCE + _margin(job))
-            while slots.cursor[0]:
-                dejavu.advance(job, slots, rows, None)
-                yield _waits_chunk(rows, first)
+        no_spans, entries = span_rows(0), np.arange(len(self._requests))
+        for first, job, state in zip(self._first, self._jobs, self._states, strict=True):
+            room = dejavu.margin(job)
+            rows = wait_rows(WAITS_AT_ONCE + room)
+            while state.run["in_use"][0]:
+                dejavu.advance(job, state, rows, no_spans, room)
+                yield waits_chunk(rows, entries[first:])
                 rows.count[0] = 0
 
     def outcome(self) -> Outcome:
         """Return what became of each entry, once all is played."""
         entries = np.arange(len(self._requests))
-        times = np.concatenate([slots.times for slots in self._slots])
-        decode_start = _ns(np.concatenate([slots.decode_us for slots in self._slots]))
+        times = _ns(np.concatenate([state.times for state in self._states]))
+        decode_start = times[:, dejavu.DECODE_START]
         replicas = np.repeat(np.arange(len(self._jobs)), [len(job.tokens) for job in self._jobs])
         first_stage = np.concatenate(
             [np.full(len(job.tokens), job.tracks[0]) for job in self._jobs]
         )
         decode = Slice(first_stage.astype(np.int64), decode_start)
-        first_token, finish = _ns(times[:, 2]), _ns(times[:, 3])
+        first_token, finish = times[:, dejavu.FIRST_TOKEN], times[:, dejavu.FINISH]
         prompts = self._prompts
         if prompts is None:
             last_stage = np.concatenate(
                 [np.full(len(job.tokens), job.tracks[-1]) for job in self._jobs]
             )
-            prefill_last = _ns(np.concatenate([slots.prompt_us for slots in self._slots]))
             return Outcome(
                 lead=entries,
                 replica=replicas,
-                start=_ns(times[:, 0]),
-                prefill_end=_ns(times[:, 1]),
+                start=times[:, dejavu.START],
+                prefill_end=times[:, dejavu.PREFILL_END],
                 kv_ready=np.full(len(entries), NULL),
                 first_token=first_token,
                 decode_start=decode_start,
                 finish=finish,
-                prefill=Slice(last_stage.astype(np.int64), prefill_last),
+                prefill=Slice(last_stage.astype(np.int64), times[:, dejavu.PREFILL_LAST]),
                 decode=decode,
             )
         last = len(prompts.tracks) - 1
@@ -166,34 +167,34 @@ class DejavuRun:
             for stage, track in enumerate(self._prompts.tracks):
                 took = _ns(self._prompts.ended(stage)) - _ns(self._prompts.began(stage))
                 totals.add(track, "prefill", int(took.sum()), len(took))
-        for job, slots in zip(self._jobs, self._slots, strict=True):
+        for job, state in zip(self._jobs, self._states, strict=True):
+            counts = [int(state.run[field][0]) for field in ("prompts", "decodes")]
             for stage, track in enumerate(job.tracks.tolist()):
-                for phase, name in enumerate(("prefill", "decode")):
-                    count = int(slots.passes[phase])
-                    took_us = (job.prompt_us, job.token_us)[phase]
-                    busy = count * round(took_us * 1000) if job.exact else slots.busy_ns[stage, phase]
-                    totals.add(track, name, int(busy), count)
+                busy_ns = state.busy_ns[stage].tolist()
+                if job.exact:
+                    took_us = (job.prompt_us, job.token_us)
+                    busy_ns = [n * round(us * 1000) for n, us in zip(counts, took_us, strict=True)]
+                totals.add(track, "prefill", busy_ns[0], counts[0])
+                totals.add(track, "decode", busy_ns[1], counts[1])
 
     def spans(self) -> Iterator[tuple[Columns, int]]:
         """Play once more, yielding spans and the time before which no more will start."""
         if self._prompts is not None:
             yield _prompt_spans(self._prompts), 0
-        states = [dejavu.new_slots(job) for job in self._jobs]
-        buffers = [new_rows(SpanRows, SPANS_AT_ONCE) for _ in self._jobs]
-        for rows in buffers:
-            rows.bytes[:] = NULL
-        waits = new_rows(WaitRows, WAITS_AT_ONCE + max(_margin(job) for job in self._jobs))
+        entries = np.arange(len(self._requests))
+        states = [dejavu.new_state(job) for job in self._jobs]
+        rooms = [dejavu.margin(job) for job in self._jobs]
+        rows, waits = span_rows(SPANS_AT_ONCE), wait_rows(WAITS_AT_ONCE + max(rooms))
         played_ns = [0] * len(self._jobs)
         active = set(range(len(self._jobs)))
         while active:
             part = min(active, key=lambda part: (played_ns[part], part))
-            rows = buffers[part]
             rows.count[0] = waits.count[0] = 0
-            played_ns[part] = int(dejavu.advance(self._jobs[part], states[part], waits, rows))
-            columns = columns_of(rows)
-            if states[part].cursor[0] == 0:
+            job, state = self._jobs[part], states[part]
+            played_ns[part] = int(dejavu.advance(job, state, waits, rows, rooms[part]))
+            columns = columns_of(rows, entries[self._first[part] :])
+            if not state.run["in_use"][0]:
                 active.discard(part)
-            columns = {**columns, "request": columns["request"] + np.int32(self._first[part])}
             columns = {**columns, "step": columns["step"] * len(self._jobs) + np.int32(part)}
             yield columns, min((played_ns[other] for other in active), default=played_ns[part])
 
@@ -209,11 +210,6 @@ def _refuse_too_few(scenario: Scenario, job: Job) -> None:
             str(len(job.tokens)),
             'use more entries or fewer stages, or discipline = "event"',
         )
-
-
-def _margin(job: Job) -> int:
-    stages = len(job.tracks)
-    return (stages + 1) * 2 * (stages + 2) + 4
 
 
 def _ns(us: F8) -> I8:
@@ -274,23 +270,3 @@ def _prompt_spans(prompts: _Prompts) -> Columns:
         "step": null,
         "bytes": null.astype(np.int64),
     }
-
-
-def _waits_chunk(rows: WaitRows, first: int) -> Chunk:
-    """Return a buffer's rows in use as rows of `waits`, requests counted from `first`."""
-    used = slice(0, int(rows.count[0]))
-    on = rows.on_batch[used]
-    return Chunk(
-        "waits",
-        {
-            "request": rows.batch[used] + np.int32(first),
-            "from_ns": rows.since[used].copy(),
-            "until_ns": rows.until[used].copy(),
-            "wait_ns": rows.waited[used].copy(),
-            "cause": rows.cause[used].copy(),
-            "on_request": np.where(on == NULL, NULL, on + first).astype(np.int32),
-            "on_track": rows.on_track[used].copy(),
-        },
-    )
-
-

@@ -7,31 +7,49 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.simulator.kernel import SpanRows
-from toolkit.trace.columns import Chunk
+from toolkit.simulator.kernel import Rows
+from toolkit.trace.columns import NULL, Chunk
 
-__all__ = ["SpanSorter", "columns_of"]
+__all__ = ["Columns", "SpanSorter", "columns_of", "waits_chunk"]
+
+I8 = npt.NDArray[np.int64]
 
 Columns = Mapping[str, npt.NDArray[np.generic]]
 
 NAMES = ("ts_ns", "dur_ns", "track", "name", "request", "token", "step", "bytes")
 
 
-def columns_of(rows: SpanRows, leads: npt.NDArray[np.int64] | None = None) -> Columns:
-    """Return copies of a buffer's rows in use as span columns; batches become their leads."""
-    used = slice(0, int(rows.count[0]))
-    batch = rows.batch[used]
-    request = batch.copy() if leads is None else leads[batch].astype(np.int32)
+def columns_of(buffer: Rows, leads: I8) -> Columns:
+    """Return the spans in use as columns of their stored types; batches become their leads."""
+    rows = buffer.used
     return {
-        "ts_ns": rows.ts[used].copy(),
-        "dur_ns": rows.dur[used].copy(),
-        "track": rows.track[used].copy(),
-        "name": rows.name[used].copy(),
-        "request": request,
-        "token": rows.token[used].copy(),
-        "step": rows.step[used].copy(),
-        "bytes": rows.bytes[used].copy(),
+        "ts_ns": rows["ts"].copy(),
+        "dur_ns": rows["dur"].copy(),
+        "track": rows["track"].astype(np.int32),
+        "name": rows["name"].astype(np.int32),
+        "request": leads[rows["batch"]].astype(np.int32),
+        "token": rows["token"].astype(np.int32),
+        "step": rows["step"].astype(np.int32),
+        "bytes": rows["bytes"].copy(),
     }
+
+
+def waits_chunk(buffer: Rows, leads: I8) -> Chunk:
+    """Return the waits in use as rows of `waits`; batches become their leads."""
+    rows = buffer.used
+    on = rows["on_batch"]
+    return Chunk(
+        "waits",
+        {
+            "request": leads[rows["batch"]].astype(np.int32),
+            "from_ns": rows["since"].copy(),
+            "until_ns": rows["until"].copy(),
+            "wait_ns": rows["waited"].copy(),
+            "cause": rows["cause"].astype(np.int32),
+            "on_request": np.where(on == NULL, NULL, leads[on]).astype(np.int32),
+            "on_track": rows["on_track"].astype(np.int32),
+        },
+    )
 
 
 class SpanSorter:
