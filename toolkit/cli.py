@@ -170,7 +170,7 @@ def _check(arguments: argparse.Namespace) -> int:
         for verdict in verdicts:
             good = verdict["exit_code"] == 0
             print(verdict["words"], file=sys.stdout if good else sys.stderr)
-    return max(verdict["exit_code"] for verdict in verdicts)
+    return max(int(verdict["exit_code"]) for verdict in verdicts)
 
 
 def _verdict(path: Path, sets: Sequence[str]) -> dict[str, Any]:
@@ -424,6 +424,30 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _view_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "trace", type=Path, metavar="TRACE", help="folder of a run, or a trace file"
+    )
+    _selection_arguments(parser)
+    parser.add_argument("--coarse", action="store_true", help="merge what is shorter than a pixel")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--port", type=int, default=0, metavar="P", help="default: any free one")
+
+
+def _view(arguments: argparse.Namespace) -> int:
+    from toolkit.trace.view import view
+
+    view(
+        arguments.trace,
+        _selection(arguments),
+        port=arguments.port,
+        browser=not arguments.no_browser,
+        max_spans=arguments.max_spans,
+        coarse=arguments.coarse,
+    )
+    return 0
+
+
 # -- catalog -------------------------------------------------------------------------------------
 
 
@@ -483,6 +507,7 @@ COMMANDS: Mapping[str, Command] = {
     "sql": Command("query a trace", _sql_arguments, _sql),
     "report": Command("make the report again from traces alone", _report_arguments, _report),
     "export": Command("write a trace, or a part of it, for a viewer", _export_arguments, _export),
+    "view": Command("open a trace in the Perfetto UI, offline", _view_arguments, _view),
     "catalog": Command(
         "list models, machines, devices, links, with their sources", _catalog_arguments, _catalog
     ),

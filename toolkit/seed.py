@@ -295,9 +295,8 @@ def _us(time_ns: int) -> str:
 
 
 def _print(summary: Mapping[str, Any]) -> None:
-    """Print what the published programs print, with units and in full precision."""
-    latency = summary["latency_per_token_s"]
-    print(f"makespan           {summary['makespan_s']} s")
-    print(f"throughput         {summary['throughput_per_s']} microbatches/s")
-    median, most, least = (latency[key] for key in ("median", "max", "min"))
-    print(f"latency per token  {median} s median, {most} s max, {least} s min")
+    """Print what the published programs print, with units."""
+    median, most, least = (summary["latency_per_token_s"][key] for key in ("median", "max", "min"))
+    print(f"makespan           {summary['makespan_s']:.9g} s")
+    print(f"throughput         {summary['throughput_per_s']:.9g} microbatches/s")
+    print(f"latency per token  {median:.9g} s median, {most:.9g} s max, {least:.9g} s min")
