@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -360,7 +360,7 @@ class _World:
                 ("decode", row["kv_ready_ns"] or row["prefill_end_ns"]),
                 ("", row["finish_ns"]),
             ]
-            for (name, since), (_, until) in zip(marks, marks[1:], strict=False):
+            for (name, since), (_, until) in pairwise(marks):
                 if until > since:
                     self._span(since, until - since, row["lane"], name, row["request"])
 

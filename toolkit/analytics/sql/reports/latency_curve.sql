@@ -4,13 +4,13 @@
 CREATE OR REPLACE VIEW latency_curve AS
 WITH
     shares AS (
-        SELECT list_transform(range(201), lambda number: number / 200) AS shares
+        SELECT [number / 200 FOR number IN range(201)] AS shares
     ),
     curve AS (
         SELECT
             run,
             metric,
-            quantile_cont(value_s, list_transform(range(201), lambda number: number / 200))
+            quantile_cont(value_s, [number / 200 FOR number IN range(201)])
                 AS values_s
         FROM latency_samples
         GROUP BY run, metric

@@ -1,7 +1,8 @@
 -- What was simulated, and how the other views read it: the manifest as columns.
 -- Grain: one row per run.  Reads: store.manifests.
 -- Definition: `label` names the run beside others (its variant, else its name); `percentiles` are
--- those the scenario's [report] asks for; `link_model` says which transfers share a link.
+-- those the scenario's [report] asks for, `window_s` the stretch of its timeline; `link_model` says
+-- which transfers share a link.
 CREATE OR REPLACE VIEW runs AS
 SELECT
     run,
@@ -18,5 +19,6 @@ SELECT
     (manifest ->> '$.seed')::BIGINT AS seed,
     coalesce(
         (manifest -> '$.scenario.report.percentiles')::DOUBLE[], [50.0, 90.0, 95.0, 99.0]
-    ) AS percentiles
+    ) AS percentiles,
+    (manifest -> '$.scenario.report.window_s')::DOUBLE[] AS window_s
 FROM store.manifests;

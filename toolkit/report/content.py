@@ -1,0 +1,391 @@
+"""Findings to a document: what stands where, and in which words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from toolkit.report import figures, style, words
+from toolkit.report.document import (
+    Block,
+    Document,
+    Figure,
+    Lines,
+    Paragraph,
+    Section,
+    Table,
+    Terms,
+)
+from toolkit.report.findings import Findings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawn
+
+    from toolkit.report.style import Width
+
+__all__ = ["content"]
+
+_TERMS = (
+    "run_totals",
+    "throughput",
+    "first_token",
+    "request_latency",
+    "latency_summary",
+    "latency_percentiles",
+    "stage_time",
+    "pipeline_work",
+    "utilisation",
+    "request_time",
+    "throughput_windows",
+    "transfer_summary",
+    "cost",
+    "cost_parts",
+    "timeline",
+)
+"""Views whose definitions are printed."""
+
+_LINK_MODELS = {
+    "per_nic": "Each machine has one network interface: a transfer holds the sender's outgoing and "
+    "the receiver's incoming side, and transfers over different pairs do not slow one another.",
+    "shared": "All machines share one link: transfers queue behind one another, whoever sends.",
+    "none": "Transfers hold no link: they take a stated time, however many there are at once.",
+}
+
+_DISCIPLINES = {
+    "event": "event: stages and links serve whoever is ready first; times are whole nanoseconds",
+    "dejavu": "dejavu: the published simulators' order of service, which is the order of the list",
+}
+
+
+def content(
+    findings: Findings, *, title: str | None = None, question: str | None = None
+) -> Document:
+    """Return the report on `findings`; draws the figures."""
+    with style.look():
+        sections = [
+            Section("Answer", list(_answer(findings))),
+            Section("Why", list(_why(findings))),
+            Section("Cost", list(_cost(findings))),
+            Section("Latency", list(_latency(findings))),
+            Section("Throughput over time", [_throughput_figure(findings)]),
+            Section("Transfers", list(_transfers(findings))),
+            Section("What this rests on", list(_grounds(findings))),
+            Section("Definitions", [_definitions(findings)], folded=True),
+            Section("Provenance", list(_provenance(findings)), folded=True),
+        ]
+    return Document(title or findings.title(), question or findings.question(), sections)
+
+
+def _answer(findings: Findings) -> Iterator[Block]:
+    yield Paragraph(findings.answer()[0], "lead")
+    if unequal := _unequal_work(findings):
+        yield Paragraph(unequal, "note")
+    yield _headline(findings)
+
+
+def _headline(findings: Findings) -> Table:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in findings["headline"].to_dicts():
+        groups.setdefault(row["metric"], []).append(row)
+    rows, strong = [], set()
+    for metric, cells in groups.items():
+        if all(cell["value"] is None for cell in cells):
+            continue
+        texts, unit = words.in_unit([cell["value"] for cell in cells], cells[0]["unit"])
+        best = findings.best(cells)
+        if best is not None:
+            strong.add((len(rows), best + 1))
+        ratios = [
+            words.ratio(cell["ratio_to_first"]) if at else "" for at, cell in enumerate(cells)
+        ]
+        rows.append(
+            [
+                f"{metric}, {unit}",
+                *(f"{text}\n{it}" for text, it in zip(texts, ratios, strict=True)),
+            ]
+        )
+    return Table(["", *findings.labels.values()], rows, frozenset(strong))
+
+
+def _unequal_work(findings: Findings) -> str:
+    served = findings["throughput"].select("requests", "prompt_tokens", "output_tokens")
+    if served.n_unique() == 1:
+        return ""
+    said = [
+        f"{label} {row['requests']:,} requests, {row['output_tokens']:,} output tokens"
+        for label, row in zip(findings.labels.values(), served.to_dicts(), strict=True)
+    ]
+    return f"These runs do not serve the same work: {words.listed(said)}."
+
+
+def _why(findings: Findings) -> Iterator[Block]:
+    yield Lines([_split(line) for line in findings.answer()[1:]])
+    yield Paragraph(
+        "A bubble is a stage that stands still while there is work in its pipeline: a decode pass is "
+        "short, a prompt pass long, and whoever follows a prompt through the stages waits for it.",
+        "note",
+    )
+    if findings["timeline"].height:
+        yield _figure(
+            findings,
+            "timeline",
+            lambda width: figures.timeline(
+                findings["timeline"],
+                findings["timeline_pipelines"],
+                findings["timeline_window"],
+                findings.labels,
+                width,
+            ),
+            "A stage per row, first stage on top; each run at its own place in time, all on one "
+            "scale. A bar lower than its row is many short passes: its height is the share of the "
+            "time they took.",
+        )
+    else:
+        yield Paragraph(
+            "This trace keeps no spans, hence no timeline (trace level `requests`).", "note"
+        )
+    yield _figure(
+        findings,
+        "utilisation",
+        lambda width: figures.utilisation(findings["utilisation"], findings.labels, width),
+        "The number is the share of the makespan in which the stage worked, in percent.",
+    )
+    yield _figure(
+        findings,
+        "e2e_parts",
+        lambda width: figures.e2e(findings["e2e_parts"], findings.labels, width),
+        "From arrival to the last token, averaged over requests; the parts add up exactly.",
+    )
+
+
+def _cost(findings: Findings) -> Iterator[Block]:
+    yield _figure(
+        findings,
+        "cost_parts",
+        lambda width: figures.cost(findings["cost_parts"], findings.labels, width),
+        "All machines are paid for the whole makespan.",
+    )
+    rows = findings["cost"].to_dicts()
+    yield Table(
+        [
+            "",
+            "machines",
+            "machine-hours",
+            "bill",
+            "per 1000 requests",
+            "per million input tokens",
+            "per million output tokens",
+        ],
+        [
+            [
+                label,
+                f"{row['machines']}",
+                words.amount(row["machine_hours"]),
+                *(
+                    _dollars(row[column])
+                    for column in (
+                        "cost_usd",
+                        "usd_per_1000_requests",
+                        "usd_per_million_input_tokens",
+                        "usd_per_million_output_tokens",
+                    )
+                ),
+            ]
+            for label, row in zip(findings.labels.values(), rows, strict=True)
+        ],
+    )
+    yield Paragraph(
+        "No price is stated, so there is no bill."
+        if any(row["note"] for row in rows)
+        else "Per million input tokens and per million output tokens each divide the whole bill.",
+        "note",
+    )
+
+
+def _latency(findings: Findings) -> Iterator[Block]:
+    yield _figure(
+        findings,
+        "latency_curve",
+        lambda width: figures.latency(
+            findings["latency_curve"], findings["latency_summary"], findings.labels, width
+        ),
+        "Read up from a time: so many requests took no longer.",
+    )
+    yield _latency_table(findings)
+    yield Paragraph(
+        "Percentiles by linear interpolation between order statistics. Each request counts once, an "
+        "entry of several like requests as many times; latency per token, the published "
+        "simulators' figure (end-to-end time by output tokens), counts entries.",
+        "note",
+    )
+
+
+_METRICS = {
+    "ttft": "time to first token",
+    "tpot": "time per output token after the first",
+    "e2e": "end-to-end",
+    "queueing": "until the first stage took it up",
+    "prefill": "prompt",
+    "transfer": "KV cache on its way",
+    "decode_wait": "until the first decode",
+    "decode": "decode",
+    "latency_per_token": "latency per token (entries)",
+}
+
+
+def _latency_table(findings: Findings) -> Table:
+    spread = {
+        (str(row["run"]), row["metric"]): row for row in findings["latency_summary"].to_dicts()
+    }
+    late = {
+        (str(row["run"]), row["metric"], row["percentile"]): row["value_s"]
+        for row in findings["latency_percentiles"].to_dicts()
+    }
+    asked = sorted({percentile for _, _, percentile in late if percentile != 50})
+    rows = []
+    for metric, name in _METRICS.items():
+        for run, label in findings.labels.items():
+            row = spread.get((run, metric))
+            if row is not None:
+                values = [row["min_s"], row["median_s"], row["mean_s"]]
+                values += [late.get((run, metric, each)) for each in asked]
+                rows.append([name, label, *map(words.seconds, [*values, row["max_s"]])])
+                name = ""
+    headers = ["", "run", "min", "median", "mean", *(f"p{each:g}" for each in asked), "max"]
+    return Table(headers, rows, words=2)
+
+
+def _throughput_figure(findings: Findings) -> Figure:
+    return _figure(
+        findings,
+        "throughput_windows",
+        lambda width: figures.throughput(findings["throughput_windows"], findings.labels, width),
+        "A request's tokens are spread evenly from its first to its last.",
+    )
+
+
+def _transfers(findings: Findings) -> Iterator[Block]:
+    for model in dict.fromkeys(findings["runs"]["link_model"].to_list()):
+        runs = findings["runs"].filter(findings["runs"]["link_model"] == model)
+        names = [findings.labels[str(run)] for run in runs["run"].to_list()]
+        yield Lines([(words.listed(names), f'links = "{model}". {_LINK_MODELS.get(model, "")}')])
+    rows = findings["transfer_summary"].to_dicts()
+    moved = [row for row in rows if row["transfers"]]
+    if not moved:
+        yield Paragraph("Nothing moved over a link.", "note")
+        return
+    names = {"kv_transfer": "KV cache", "activation": "activations"}
+    yield Table(
+        ["", "what", "transfers", "volume", "link time", "mean", "mean rate", "busiest link"],
+        [
+            [
+                findings.labels[str(row["run"])],
+                names[row["name"]],
+                f"{row['transfers']:,}",
+                words.bytes_of(row["bytes"]),
+                words.seconds(row["busy_s"]),
+                words.seconds(row["mean_transfer_s"]),
+                f"{words.amount(row['mean_gbit_per_s'])} Gbit/s",
+                words.share(row["busiest_link_share"]),
+            ]
+            for row in moved
+        ],
+        words=2,
+    )
+
+
+def _grounds(findings: Findings) -> Iterator[Block]:
+    """Say which discipline, timing source and memory arithmetic the numbers rest on."""
+    disciplines = [str(each) for each in findings["runs"]["discipline"].unique(maintain_order=True)]
+    yield Lines([("Discipline", _DISCIPLINES.get(each, each)) for each in disciplines])
+    if timing := _timing(findings.manifests):
+        yield Lines([("Timing", text) for text in timing])
+    for key, heading in (
+        ("outside_table", "Outside the measured points"),
+        ("memory", "Memory"),
+        ("notes", "Note"),
+    ):
+        said = findings.shared_facts(key)
+        if said:
+            every = len(findings.labels)
+            yield Lines(
+                [
+                    (
+                        heading if len(labels) == every else f"{heading}, {words.listed(labels)}",
+                        text,
+                    )
+                    for text, labels in said.items()
+                ]
+            )
+
+
+def _timing(manifests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return each timing source in use, with the words of its provenance."""
+    said = {}
+    for manifest in manifests:
+        timing = manifest.get("scenario", {}).get("timing", {})
+        if timing:
+            name = timing.get("name") or timing.get("kind", "")
+            source = timing.get("source") or manifest.get("facts", {}).get("timing_source") or ""
+            said[f"{name}. {source}".strip()] = None
+    return list(said)
+
+
+def _definitions(findings: Findings) -> Terms:
+    return Terms(
+        [
+            (
+                name,
+                " ".join(
+                    filter(None, (view.doc, view.definition, view.units and f"Units: {view.units}"))
+                ),
+            )
+            for name in _TERMS
+            if (view := findings.views[name])
+        ]
+    )
+
+
+def _provenance(findings: Findings) -> Iterator[Block]:
+    rows = []
+    for (run, label), manifest in zip(findings.labels.items(), findings.manifests, strict=True):
+        spans = manifest.get("tables", {}).get("requests", {}).get("sha256", "")
+        rows.append(
+            [
+                label,
+                run,
+                str(manifest.get("level", "")),
+                str(manifest.get("seed", "")),
+                str(manifest.get("scenario_sha256", ""))[:12],
+                str(manifest.get("workload_sha256", ""))[:12],
+                spans[:12],
+            ]
+        )
+    yield Table(
+        ["", "trace", "level", "seed", "scenario", "workload", "requests table"], rows, words=7
+    )
+    versions = findings.manifests[0].get("versions", {})
+    said = ", ".join(f"{name} {version}" for name, version in versions.items())
+    yield Paragraph(
+        "Every number is a row of a view over the trace: `toolkit sql TRACE` answers them again, and "
+        f"`tables/` holds what was read. Hashes are the first digits of SHA-256. Made with {said}.",
+        "note",
+    )
+
+
+def _figure(findings: Findings, name: str, draw: Callable[[Width], Drawn], caption: str) -> Figure:
+    wide, narrow = (style.svg(draw(width), name) for width in (style.WIDE, style.NARROW))
+    seeds = {str(manifest.get("seed")) for manifest in findings.manifests}
+    digest = str(findings.manifests[0].get("scenario_sha256", ""))[:12]
+    scenario = findings.manifests[0].get("name", "")
+    origin = f"{scenario}, seed {words.listed(sorted(seeds))}, scenario {digest}"
+    return Figure(name, wide, narrow, f"{caption} ({origin})", f"tables/{name}.csv")
+
+
+def _split(line: str) -> tuple[str, str]:
+    label, _, rest = line.partition(": ")
+    return label, rest
+
+
+def _dollars(value: float | None) -> str:
+    return "–" if value is None else f"${words.amount(value)}"

@@ -1,0 +1,185 @@
+"""What a report says: the frames it shows, and the sentences read out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from toolkit import analytics
+from toolkit.report import words
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from toolkit.analytics import Run, View
+
+__all__ = ["TABLES", "Findings", "find"]
+
+TABLES = (
+    "runs",
+    "headline",
+    "run_summary",
+    "throughput",
+    "latency_summary",
+    "latency_percentiles",
+    "latency_curve",
+    "e2e_parts",
+    "utilisation",
+    "pool_utilisation",
+    "machine_utilisation",
+    "transfer_summary",
+    "link_utilisation",
+    "cost",
+    "cost_parts",
+    "throughput_windows",
+    "timeline_window",
+    "timeline",
+    "timeline_pipelines",
+)
+"""Views a report reads, each saved beside it as a table of that name."""
+
+_ORDER = {
+    "latency_summary": "run, metric",
+    "latency_curve": "run, metric, share",
+    "e2e_parts": "run, part",
+    "runs": "ordinal",
+    "run_summary": "ordinal",
+    "throughput": "run",
+    "cost": "run",
+    "timeline_window": "run",
+}
+"""Order of the rows of views that come in none of their own."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything a report shows about one run or several side by side."""
+
+    frames: Mapping[str, pl.DataFrame]
+    manifests: Sequence[Mapping[str, Any]]
+    paths: Sequence[str]
+    views: Mapping[str, View]
+
+    def __getitem__(self, view: str) -> pl.DataFrame:
+        return self.frames[view]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Shown name of each run, in order."""
+        runs = self["runs"]
+        names, labels = runs["run"].cast(str).to_list(), runs["label"].to_list()
+        return dict(zip(names, labels if len(set(labels)) == len(labels) else names, strict=True))
+
+    def of(self, view: str, run: str) -> pl.DataFrame:
+        """Return the rows of one run."""
+        frame = self[view]
+        return frame.filter(frame["run"].cast(str) == run)
+
+    def facts(self, key: str) -> dict[str, list[str]]:
+        """Return words the runs' manifests carry under ``facts.key``, by label; empty ones left out."""
+        found = {}
+        for label, manifest in zip(self.labels.values(), self.manifests, strict=True):
+            said = manifest.get("facts", {}).get(key) or []
+            if lines := [said] if isinstance(said, str) else [str(each) for each in said]:
+                found[label] = lines
+        return found
+
+    def shared_facts(self, key: str) -> dict[str, list[str]]:
+        """Return each sentence under ``facts.key`` once, with the runs it is about."""
+        said: dict[str, list[str]] = {}
+        for label, lines in self.facts(key).items():
+            for line in lines:
+                said.setdefault(line, []).append(label)
+        return said
+
+    @staticmethod
+    def best(rows: Sequence[Mapping[str, Any]]) -> int | None:
+        """Return which run is best by one metric of the headline; None for a single run."""
+        known = [at for at, row in enumerate(rows) if row["value"] is not None]
+        if len(rows) < 2 or not known:
+            return None
+        sign = 1 if rows[0]["better"] == "less" else -1
+        return min(known, key=lambda at: sign * rows[at]["value"])
+
+    def title(self) -> str:
+        """Return what was simulated."""
+        return str(self["runs"]["title"][0])
+
+    def question(self) -> str:
+        """Return what the scenario asks."""
+        return str(self["runs"]["question"][0] or "")
+
+    def answer(self) -> list[str]:
+        """Return the answer in sentences: who is first and by how much, then what each one did."""
+        rows = self["run_summary"].to_dicts()
+        pools = [_occupation(self, run, label) for run, label in self.labels.items()]
+        return [_verdict(rows, list(self.labels.values())), *pools]
+
+
+def find(runs: Sequence[Run]) -> Findings:
+    """Query the runs, side by side where there are several."""
+    stores = [store for run in runs for store in run.stores]
+    with analytics.open([store.folder for store in stores]) as together:
+        frames = {
+            view: together.frame(
+                f"FROM {view} ORDER BY {_ORDER[view]}" if view in _ORDER else f"FROM {view}"
+            )
+            for view in TABLES
+        }
+    return Findings(
+        frames=frames,
+        manifests=[store.manifest for store in stores],
+        paths=[str(store.folder) for store in stores],
+        views={view.name: view for view in analytics.library()},
+    )
+
+
+def _verdict(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
+    """Say who finished first, how much sooner than the first run, and for how much."""
+    best = min(range(len(rows)), key=lambda at: rows[at]["makespan_s"])
+    won, first = rows[best], rows[0]
+    served = f"{won['requests']:,} requests in {words.seconds(won['makespan_s'])}"
+    cost = won["cost_usd"]
+    if len(rows) == 1:
+        price = "" if cost is None else f", for ${words.amount(cost)}"
+        rate = words.amount(won["requests_per_s"])
+        return f"{labels[0]} serves {served}: {rate} requests per second{price}."
+    if best == 0:
+        others = words.listed(
+            [
+                f"{label} ({words.seconds(row['makespan_s'])})"
+                for label, row in zip(labels[1:], rows[1:], strict=True)
+            ]
+        )
+        return f"{labels[0]} is first: it serves {served}, before {others}."
+    faster = first["makespan_s"] / won["makespan_s"]
+    price = (
+        ""
+        if cost is None or first["cost_usd"] is None
+        else f", for ${words.amount(cost)} instead of ${words.amount(first['cost_usd'])}"
+    )
+    return (
+        f"{labels[best]} is first: it serves {served}, {faster:.2f} times as fast as "
+        f"{labels[0]} ({words.seconds(first['makespan_s'])}){price}."
+    )
+
+
+def _occupation(findings: Findings, run: str, label: str) -> str:
+    """Say what the stages of one run did with their time."""
+    said = []
+    for pool in findings.of("pool_utilisation", run).to_dicts():
+        who = "stages" if pool["role"] == "colocated" else f"{pool['role']} stages"
+        parts = [
+            f"{words.share(pool[column])} {name}"
+            for column, name in (
+                ("prefill_share", "prefill"),
+                ("decode_share", "decode"),
+                ("bubble_share", "in bubbles"),
+                ("waiting_share", "waiting for requests"),
+                ("finished_share", "with nothing left to do"),
+            )
+            if pool[column] >= 0.005
+        ]
+        said.append(f"{who} {words.listed(parts)}")
+    return f"{label}: {'; '.join(said)}."

@@ -1,0 +1,50 @@
+"""A run as one object, for machines to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from toolkit.analytics import Run
+
+__all__ = ["summary"]
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """Return the figures of one run: seconds, dollars, shares of all stages x makespan.
+
+    ``throughput_per_s`` counts entries, as the published simulators do;
+    ``requests_per_s`` counts requests.  ``ttft_s``, ``tpot_s`` and ``e2e_s``
+    have mean, min, median, max and the scenario's percentiles (``p99``).
+    """
+    (row,) = run.frame("FROM run_summary").to_dicts()
+    latencies = {each["metric"]: each for each in run.frame("FROM latency_summary").to_dicts()}
+    late = run.frame("FROM latency_percentiles").to_dicts()
+
+    def spread(metric: str) -> dict[str, float | None]:
+        found = latencies.get(metric, {})
+        named = {key: found.get(f"{key}_s") for key in ("mean", "min", "median", "max")}
+        return named | {
+            f"p{each['percentile']:g}": each["value_s"] for each in late if each["metric"] == metric
+        }
+
+    per_token = latencies.get("latency_per_token", {})
+    return {
+        "name": run.name,
+        "makespan_s": row["makespan_s"],
+        "throughput_per_s": row["throughput_per_s"],
+        "latency_per_token_s": {key: per_token.get(f"{key}_s") for key in ("median", "max", "min")},
+        "cost_usd": row["cost_usd"],
+        "trace": str(run.path),
+        "requests": row["requests"],
+        "requests_per_s": row["requests_per_s"],
+        "output_tokens_per_s": row["output_tokens_per_s"],
+        "ttft_s": spread("ttft"),
+        "tpot_s": spread("tpot"),
+        "e2e_s": spread("e2e"),
+        "utilisation": row["utilisation"],
+        "bubble_share": row["bubble_share"],
+        "machine_hours": row["machine_hours"],
+        "usd_per_1000_requests": row["usd_per_1000_requests"],
+        "usd_per_million_output_tokens": row["usd_per_million_output_tokens"],
+    }

@@ -1,0 +1,209 @@
+"""The answer on a terminal: the same figures as the page, at 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from toolkit.report import words
+from toolkit.report.findings import Findings, find
+
+if TYPE_CHECKING:
+    from toolkit.analytics import Run
+
+__all__ = ["terminal"]
+
+_BAR = 30
+"""Cells of a stage's bar."""
+
+_CELLS = {
+    "prefill": ("█", "yellow"),
+    "decode": ("█", "blue"),
+    "bubble": ("░", "red"),
+    "waiting": ("·", "bright_black"),
+    "finished": (" ", "bright_black"),
+}
+"""A part's cell and colour; work is solid, so that the bar reads without colour too."""
+
+_STAGES = 16
+"""Stages of a run shown one by one; beyond, the averages of its roles."""
+
+
+def terminal(runs: Sequence[Run], console: Console) -> None:
+    """Print what the runs say, side by side where there are several."""
+    findings = find(runs)
+    console.print()
+    console.print(Text(findings.title(), style="bold"))
+    if findings.question():
+        console.print(Text(findings.question(), style="italic"))
+    console.print()
+    for line in findings.answer()[:1]:
+        console.print(Text(line))
+    console.print()
+    for part in (_headline, _latency, _stages, _transfers, _places):
+        console.print(part(findings))
+
+
+def _headline(findings: Findings) -> RenderableType:
+    """Return the figures people ask for first, each with its ratio to the first run's."""
+    labels = findings.labels
+    table = _table("")
+    for label in labels.values():
+        table.add_column(label, justify="right", overflow="fold")
+    for rows in _metrics(findings["headline"].to_dicts()):
+        if all(row["value"] is None for row in rows):
+            continue
+        texts, unit = words.in_unit([row["value"] for row in rows], rows[0]["unit"])
+        best = findings.best(rows)
+        cells = [
+            Text(_with_ratio(text, row["ratio_to_first"], at), "bold green" if at == best else "")
+            for at, (text, row) in enumerate(zip(texts, rows, strict=True))
+        ]
+        table.add_row(f"{rows[0]['metric']}, {unit}", *cells)
+    return table
+
+
+def _latency(findings: Findings) -> RenderableType:
+    """Return the latencies of each run, the scenario's percentiles among them."""
+    late = findings["latency_percentiles"].to_dicts()
+    asked = sorted({row["percentile"] for row in late if row["percentile"] != 50})[-3:]
+    table = _table("latency", "run", title_style="bold")
+    for column in ("median", "mean", *(f"p{each:g}" for each in asked), "max"):
+        table.add_column(column, justify="right")
+    spread = {
+        (str(row["run"]), row["metric"]): row for row in findings["latency_summary"].to_dicts()
+    }
+    names = {
+        "ttft": "first token",
+        "tpot": "per token after",
+        "e2e": "end to end",
+        "latency_per_token": "per token (entries)",
+    }
+    for metric, name in names.items():
+        for at, (run, label) in enumerate(findings.labels.items()):
+            row = spread.get((run, metric))
+            if row is None:
+                continue
+            these = {
+                each["percentile"]: each["value_s"]
+                for each in late
+                if str(each["run"]) == run and each["metric"] == metric
+            }
+            values = [row["median_s"], row["mean_s"], *(these.get(each) for each in asked)]
+            table.add_row(
+                name if at == 0 else "",
+                label,
+                *(words.seconds(value) for value in [*values, row["max_s"]]),
+            )
+    return Group(table, _note("percentiles by linear interpolation; each request counts once"))
+
+
+def _stages(findings: Findings) -> RenderableType:
+    """Return a bar for each stage: what it did with the makespan."""
+    table = _table("what the stages did", "", "work", "bubbles", "")
+    for column in table.columns[2:4]:
+        column.justify = "right"
+    for run, label in findings.labels.items():
+        rows = findings.of("utilisation", run).to_dicts()
+        if len(rows) > _STAGES:
+            rows = _by_role(findings.of("pool_utilisation", run).to_dicts())
+        for at, row in enumerate(rows):
+            table.add_row(
+                Text(label if at == 0 else "", "bold"),
+                row["stage_name"],
+                words.share(row["utilisation"]),
+                words.share(row["bubble_share"]),
+                _bar(row),
+            )
+    key = Text("    ")
+    for part, (cell, colour) in _CELLS.items():
+        if cell.strip():
+            key.append(cell, colour).append(f" {words.PARTS[part]}   ", "dim")
+    return Group(table, key)
+
+
+def _transfers(findings: Findings) -> RenderableType:
+    """Return what moved between machines, beside the link model that decides its time."""
+    rows = findings["transfer_summary"].to_dicts()
+    if not rows:
+        return Text("")
+    table = _table("transfers", "run", "", "volume", "mean time", "rate", "busiest link")
+    for column in table.columns[3:]:
+        column.justify = "right"
+    table.columns[2].header = "links"
+    for row in rows:
+        rate = row["mean_gbit_per_s"]
+        table.add_row(
+            {"kv_transfer": "KV cache", "activation": "activations"}[row["name"]],
+            findings.labels[str(row["run"])],
+            row["link_model"],
+            words.bytes_of(row["bytes"]),
+            words.seconds(row["mean_transfer_s"]),
+            "–" if rate is None else f"{words.amount(rate)} Gbit/s",
+            words.share(row["busiest_link_share"]),
+        )
+    return table
+
+
+def _places(findings: Findings) -> RenderableType:
+    """Return what a reader should know besides, and where the traces are."""
+    lines: list[RenderableType] = []
+    for key, lead in (("outside_table", "outside the timing table"), ("notes", "note")):
+        for said, labels in findings.shared_facts(key).items():
+            lines.append(_note(f"{lead} ({words.listed(labels)}): {said}"))
+    lines += [_note(f"trace: {path}") for path in findings.paths]
+    return Group(Text(""), *lines)
+
+
+def _table(*headers: str, title_style: str = "") -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    return table
+
+
+def _note(text: str) -> RenderableType:
+    return Padding(Text(text, "dim", overflow="fold"), (0, 0, 0, 0))
+
+
+def _metrics(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the rows of each metric together, in order."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["metric"], []).append(row)
+    return list(groups.values())
+
+
+def _with_ratio(text: str, ratio: float | None, at: int) -> str:
+    return text if at == 0 or ratio is None else f"{text} {words.ratio(ratio)}"
+
+
+def _by_role(pools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the averages of roles in the columns of stages."""
+    return [
+        {
+            "stage_name": f"{pool['stages']} {pool['role']}",
+            "makespan_s": 1.0,
+            "utilisation": pool["utilisation"],
+            "bubble_share": pool["bubble_share"],
+        }
+        | {f"{part}_s": pool[f"{part}_share"] for part in _CELLS}
+        for pool in pools
+    ]
+
+
+def _bar(row: Mapping[str, Any]) -> Text:
+    """Return what a stage did as cells; parts are rounded so that they fill the bar."""
+    bar, done, until = Text(), 0, 0.0
+    for part, (cell, colour) in _CELLS.items():
+        until += row[f"{part}_s"] / (row["makespan_s"] or 1) * _BAR
+        cells = round(until) - done
+        bar.append(cell * cells, colour)
+        done += cells
+    return bar

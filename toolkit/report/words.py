@@ -1,0 +1,126 @@
+"""Numbers in the words of a reader: three digits, a unit that fits, the same along a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+__all__ = [
+    "CAUSES",
+    "PARTS",
+    "amount",
+    "bytes_of",
+    "in_unit",
+    "listed",
+    "ratio",
+    "seconds",
+    "share",
+]
+
+_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
+
+PARTS = {
+    "prefill": "prefill",
+    "decode": "decode",
+    "other": "other work",
+    "bubble": "bubble",
+    "waiting": "no work yet, or between requests",
+    "finished": "no work any more",
+}
+"""Parts of a stage's time, in the order in which they are shown."""
+
+CAUSES = {
+    "work": "own work",
+    "transfer": "KV cache on its way",
+    "link_busy": "link busy",
+    "behind_prompt": "behind another prompt",
+    "behind_batch": "behind another decode",
+    "head_of_line": "behind a batch not ready",
+    "kv_room": "no room for its KV cache",
+    "packing": "microbatch filling up",
+    "queue": "queue",
+    "unsplit": "not split at this level",
+}
+"""Parts of a request's time, in the order in which they are shown."""
+
+
+def amount(value: float | None, digits: int = 3) -> str:
+    """Return a number with `digits` significant digits and thousands apart; a dash for none.
+
+    >>> amount(2484.13), amount(0.0123456), amount(12.0), amount(None)
+    ('2,484', '0.0123', '12.0', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, places)
+    return f"{rounded:,.{max(places, 0)}f}" if abs(value) >= 1e-6 else f"{value:.{digits - 1}e}"
+
+
+def in_unit(values: Sequence[float | None], unit: str) -> tuple[list[str], str]:
+    """Return the numbers of a row as text, and the unit they share.
+
+    >>> in_unit([0.25, 0.5], "s")
+    (['250', '500'], 'ms')
+    """
+    if unit != "s":
+        return [amount(value) for value in values], unit
+    largest = max((abs(value) for value in values if value is not None), default=0.0)
+    scale, name = next((each for each in _SECONDS if largest >= each[0]), _SECONDS[0])
+    return [amount(None if value is None else value / scale) for value in values], name
+
+
+def seconds(value: float | None) -> str:
+    """Return a duration in the unit that suits it.
+
+    >>> seconds(0.0469), seconds(1328.4)
+    ('46.9 ms', '1,328 s')
+    """
+    (text,), unit = in_unit([value], "s")
+    return "–" if value is None else f"{text} {unit}"
+
+
+def bytes_of(value: float | None) -> str:
+    """Return a size in decimal units.
+
+    >>> bytes_of(75_500_000_000)
+    '75.5 GB'
+    """
+    if value is None:
+        return "–"
+    scale, unit = next((each for each in _BYTES if abs(value) >= each[0]), _BYTES[-1])
+    return f"{amount(value / scale)} {unit}"
+
+
+def share(value: float | None) -> str:
+    """Return a share as percent, to a tenth below ten.
+
+    >>> share(0.4237), share(0.037), share(None)
+    ('42 %', '3.7 %', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    percent = 100 * value
+    return f"{percent:.0f} %" if abs(percent) >= 9.95 or percent == 0 else f"{percent:.1f} %"
+
+
+def ratio(value: float | None) -> str:
+    """Return how many times another figure one is.
+
+    >>> ratio(0.5347), ratio(1.0)
+    ('×0.53', '×1.00')
+    """
+    return "" if value is None or not math.isfinite(value) else f"×{value:.2f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

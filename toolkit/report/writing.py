@@ -1,0 +1,58 @@
+"""A report as a folder: the page, its text, its figures and the tables behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolkit.report.content import content
+from toolkit.report.document import Document, Figure
+from toolkit.report.findings import find
+from toolkit.report.folder import MARK, replacing
+from toolkit.report.html import html
+from toolkit.report.markdown import markdown
+
+if TYPE_CHECKING:
+    from toolkit.analytics import Run
+
+__all__ = ["write"]
+
+
+def write(
+    runs: Sequence[Run], folder: Path, *, title: str | None = None, question: str | None = None
+) -> list[Path]:
+    """Write the report on `runs`, side by side, into `folder`; return its files.
+
+    ``report.html``, ``report.md``, ``figures/*.svg`` and ``tables/*.csv`` (one
+    for each view that was read).  The folder appears whole or not at all, and
+    the same traces give the same bytes.  `title` and `question` replace the
+    scenario's.
+
+    Raises:
+        InputError: the folder holds something else than a report, or cannot
+            be written.
+    """
+    findings = find(runs)
+    document = content(findings, title=title, question=question)
+    with replacing(folder) as part:
+        (part / MARK).write_text(html(document), encoding="utf-8")
+        (part / "report.md").write_text(markdown(document), encoding="utf-8")
+        (part / "figures").mkdir()
+        for figure in _figures(document):
+            (part / "figures" / f"{figure.name}.svg").write_text(figure.wide, encoding="utf-8")
+        (part / "tables").mkdir()
+        for name, frame in findings.frames.items():
+            flat = [column for column, kind in frame.schema.items() if not kind.is_nested()]
+            frame.select(flat).write_csv(part / "tables" / f"{name}.csv")
+        files = [path.relative_to(part) for path in sorted(part.rglob("*")) if path.is_file()]
+    return [folder / file for file in files]
+
+
+def _figures(document: Document) -> list[Figure]:
+    return [
+        block
+        for section in document.sections
+        for block in section.blocks
+        if isinstance(block, Figure)
+    ]
