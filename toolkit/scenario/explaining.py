@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from toolkit.catalog import nearest
 from toolkit.errors import InputError
-from toolkit.scenario.layers import Layer, live, merged, origin
-from toolkit.scenario.loading import Sources, load
+from toolkit.scenario import validate
+from toolkit.scenario.layers import Layer, live, merged
+from toolkit.scenario.loading import Sources, folder_of, load
 from toolkit.scenario.resolve import resolve
 from toolkit.scenario.schema import key_paths, schema_at
 from toolkit.scenario.toml import KeyPath
@@ -29,6 +31,8 @@ class Step:
     file: str = ""
     line: int = 0
     note: str = ""
+    in_force: bool = True
+    """False where a later change of ``kind`` put the whole table aside."""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
@@ -49,9 +53,10 @@ class Explanation:
 
     def __str__(self) -> str:
         lines = [f"{self.key} = {_shown(self.value)}", f"  {self.about}"]
-        if self.steps:
-            lines.append(f"  from {self.steps[-1]}")
-        lines += [f"  over {step}" for step in reversed(self.steps[:-1])]
+        words = ["over"] * len(self.steps)
+        if self.steps and self.steps[-1].in_force:
+            words[-1] = "from"
+        lines += [f"  {word} {step}" for word, step in zip(words, self.steps, strict=True)][::-1]
         lines += [f"  in variant {name}: {_shown(each)}" for name, each in self.variants.items()]
         return "\n".join(line for line in lines if line.strip())
 
@@ -87,14 +92,18 @@ def explain(
     user = merged(stack)
     for each in ("extends", "variant"):
         user.pop(each, None)
-    resolved = resolve(user, lambda path: origin(stack, path).folder, sources.fallback_name)
+    document: Mapping[str, Any] = user
+    below: tuple[Layer, ...] = ()
+    if not validate.check(user):  # complete even without a variant
+        resolved = resolve(user, partial(folder_of, stack), sources.fallback_name)
+        document, below = resolved.document, (*resolved.below, *resolved.above)
     path = tuple(key.split("."))
-    steps = tuple(_steps((*resolved.below, *resolved.above), stack, path))
+    steps = tuple(_steps(below, stack, path))
     others = {} if variant else sources.variants
     return Explanation(
         key,
         schema_at(path).get("description", ""),
-        value_at(resolved.document, path),
+        value_at(document, path),
         steps,
         {name: each.get(path) for name, each in others.items() if each.has(path)},
     )
@@ -105,7 +114,7 @@ def _steps(below: Sequence[Layer], stack: Sequence[Layer], path: KeyPath) -> Ite
     in_force = live(stack, path)
     for layer in stack[: len(stack) - len(in_force)]:
         if layer.has(path):
-            yield replace(_step(layer, path), note="gone when kind changed")
+            yield replace(_step(layer, path), note="put aside by another kind", in_force=False)
     for layer in (*below, *in_force):
         if layer.has(path):
             yield _step(layer, path)

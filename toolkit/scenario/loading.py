@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from toolkit.scenario.layers import (
 )
 from toolkit.scenario.model import Scenario
 from toolkit.scenario.resolve import known_names, resolve
+from toolkit.scenario.toml import KeyPath
 from toolkit.scenario.validate import Finding
 
-__all__ = ["Sources", "load"]
+__all__ = ["Sources", "folder_of", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def _one(sources: Sources, variant: str | None) -> Scenario:
     findings = _of_the_words(user)
     if findings:
         raise _error(findings, sources, stack)
-    resolved = resolve(user, lambda path: origin(stack, path).folder, sources.fallback_name)
+    resolved = resolve(user, partial(folder_of, stack), sources.fallback_name)
     if not resolved.findings and "entries" not in resolved.document["workload"]:
         kind = resolved.document["workload"]["lengths"]["kind"]
         resolved.findings.append(
@@ -142,6 +144,11 @@ def _one(sources: Sources, variant: str | None) -> Scenario:
     if findings:
         raise _error(findings, sources, stack)
     return scenario
+
+
+def folder_of(stack: Sequence[Layer], path: KeyPath) -> Path:
+    """Return where the file named at `path` is looked for: beside the file that names it."""
+    return origin(stack, path).folder
 
 
 def _of_the_words(user: Mapping[str, Any]) -> list[Finding]:

@@ -121,6 +121,24 @@ def known_names(user: Mapping[str, Any]) -> Iterator[Finding]:
             problem = error.problems[0]
             written = path if value_at(user, path) else path[:-1]  # link = "name"
             yield Finding(written, problem.expected, f'"{name}"', problem.way_out)
+    yield from _changed_table(user)
+
+
+def _changed_table(user: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield that a length table is another one than when the scenario was resolved."""
+    lengths = value_at(user, ("workload", "lengths"))
+    if not isinstance(lengths, Mapping) or "table_sha256" not in lengths:
+        return
+    was, name = lengths["table_sha256"], lengths.get("name")
+    known = {entry.name for entry in catalog.entries("length table")}
+    if name in known and catalog.length_table(name).sha256 != was:
+        digest = catalog.length_table(name).sha256
+        yield Finding(
+            ("workload", "lengths", "table_sha256"),
+            "expected the length table the scenario was resolved with",
+            f"another content of {name} (sha256 {digest[:12]}, was {str(was)[:12]})",
+            "remove it to take the table as it is now",
+        )
 
 
 def _long_form(user: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +216,7 @@ def _derived(document: Mapping[str, Any], fallback_name: str) -> Layer:
     """Return the defaults that follow from other values of the document."""
     values: dict[str, Any] = {"name": fallback_name, "workload": {}, "deployment": {}}
     notes: dict[KeyPath, str] = {("name",): "the file's name"}
-    values["title"] = document.get("title", document.get("name", fallback_name))
+    values["title"] = document.get("name", fallback_name)
     notes["title",] = "as the name"
 
     model: Mapping[str, Any] = document.get("model", {})
@@ -213,7 +231,7 @@ def _derived(document: Mapping[str, Any], fallback_name: str) -> Layer:
     workload = document["workload"]
     for path in (("lengths", "pairs"), ("arrivals", "times_s")):
         listed = value_at(workload, path)
-        if isinstance(listed, list):
+        if isinstance(listed, list) and "entries" not in values["workload"]:
             values["workload"]["entries"] = len(listed)
             notes["workload", "entries"] = f"as many as {path[1]}"
 
