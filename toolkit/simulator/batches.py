@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -12,7 +13,8 @@ from toolkit.costs.links import transfer_s
 from toolkit.costs.memory import stage_layers
 from toolkit.costs.timing import prompt_stage_s, token_stage_s
 from toolkit.scenario.model import FixedTiming, Link, Model, Scenario
-from toolkit.simulator.event import Plan
+from toolkit.simulator.event import BATCH_FIELDS, PART_FIELDS, PIPE_FIELDS, WORK_FIELDS, Plan
+from toolkit.simulator.kernel import Records, records
 from toolkit.simulator.layout import Layout
 from toolkit.trace.columns import NULL
 from toolkit.units import NS_PER_S, ns
@@ -116,40 +118,56 @@ def plan(scenario: Scenario, layout: Layout, batches: Batches, requests: Request
     order = np.argsort(batches.queue, kind="stable")
     starts = np.searchsorted(batches.queue[order], np.arange(queues + 1))
     width = max(len(pipeline.servers) for pipeline in layout.pipelines)
-    tracks = np.full((len(layout.pipelines), width), NULL, np.int32)
+    tracks = np.full((len(layout.pipelines), width), NULL, np.int64)
     for row, pipeline in enumerate(layout.pipelines):
         tracks[row, : len(pipeline.servers)] = pipeline.servers
-    mark_start, mark_pass = _marks(batches, requests)
-    part_ns, part_tail_ns, part_bytes = _transfers(scenario, layout, batches)
-    streamed = scenario.deployment.transfer == "layerwise"
-    parts = layout.parts
+    mark_start, marks = _marks(batches, requests)
+    room = _room(scenario, batches)
     return Plan(
-        ready=batches.ready_ns,
+        batches=_records(
+            BATCH_FIELDS,
+            batches.ready_ns,
+            batches.output_tokens - 1,
+            room[:, 0],
+            room[:, 1],
+            mark_start[:-1],
+            mark_start[1:],
+        ),
         service=_service(scenario, batches),
         moved=_activation_bytes(scenario, batches),
-        passes=batches.output_tokens - 1,
-        room=_room(scenario, batches),
         queues=order.astype(np.int64),
         queue_start=starts.astype(np.int64),
+        pipes=_records(PIPE_FIELDS, _limits(scenario, layout), _capacity(scenario, layout)),
         tracks=tracks,
         linked=any(pipeline.links for pipeline in layout.pipelines),
-        limit=_limits(scenario, layout),
-        capacity=_capacity(scenario, layout),
         split=split,
-        part_stage=np.array([part.stage for part in parts], np.int64),
-        part_out=np.array([part.out for part in parts], np.int64),
-        part_into=np.array([part.into for part in parts], np.int64),
-        part_first=np.array([part.first if streamed else part.of for part in parts], np.int64),
-        part_last=np.array([part.last if streamed else part.of for part in parts], np.int64),
-        part_layers=np.array([part.of for part in parts], np.int64),
-        part_ns=part_ns,
-        part_tail_ns=part_tail_ns,
-        part_bytes=part_bytes,
-        nic_tracks=np.array(layout.interfaces, np.int32),
-        mark_start=mark_start,
-        mark_pass=mark_pass,
+        parts=_part_records(scenario, layout),
+        part_work=_transfers(scenario, layout, batches),
+        nic_tracks=np.array(layout.interfaces, np.int64),
+        marks=marks,
         details=scenario.trace.level != "requests",
     )
+
+
+def _records(fields: Sequence[str], *columns: I8) -> Records:
+    """Return columns of equal length as records."""
+    rows = records(fields, len(columns[0]))
+    for field, column in zip(fields, columns, strict=True):
+        rows[field] = column
+    return rows
+
+
+def _part_records(scenario: Scenario, layout: Layout) -> Records:
+    """Return the parts of a KV cache; sent whole, a part leaves with its last layer done."""
+    rows = records(PART_FIELDS, len(layout.parts))
+    streamed = scenario.deployment.transfer == "layerwise"
+    for row, part in zip(rows, layout.parts, strict=True):
+        first, last = (part.first, part.last) if streamed else (part.of, part.of)
+        for field, value in zip(
+            PART_FIELDS, (part.stage, part.out, part.into, first, last, part.of), strict=True
+        ):
+            row[field] = value
+    return rows
 
 
 def _marks(batches: Batches, requests: Requests) -> tuple[I8, I8]:
@@ -202,12 +220,12 @@ def _over(link: Link, nbytes: npt.NDArray[np.generic]) -> I8:
     return held[which.reshape(nbytes.shape)]
 
 
-def _transfers(scenario: Scenario, layout: Layout, batches: Batches) -> tuple[I8, I8, I8]:
-    """Return (ns on the link, ns of the last layer's share, bytes) of each batch and part."""
+def _transfers(scenario: Scenario, layout: Layout, batches: Batches) -> I8:
+    """Return each part's (ns on the link, ns of its last layer, bytes): (batches, parts, 3)."""
     shape = (len(batches), len(layout.parts))
     nothing = np.zeros(shape, np.int64)
     if not layout.parts:
-        return nothing, nothing, nothing
+        return np.stack([nothing] * len(WORK_FIELDS), axis=2)
     shares = np.array([part.share for part in layout.parts])
     layers = np.array([part.last - part.first + 1 for part in layout.parts])
     whole = _kv_bytes(scenario.model, batches.size * batches.prompt_tokens)
@@ -224,7 +242,7 @@ def _transfers(scenario: Scenario, layout: Layout, batches: Batches) -> tuple[I8
         tail = _over(link, np.rint(nbytes / layers).astype(np.int64))
     else:
         took = tail = nothing
-    return np.array(took), np.array(tail if streamed else took), nbytes
+    return np.stack([took, tail if streamed else took, nbytes], axis=2)
 
 
 def _stated_transfer_s(scenario: Scenario) -> float | None:

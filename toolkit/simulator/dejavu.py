@@ -21,19 +21,26 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from toolkit.simulator.kernel import I8, Records, records, wait_row, walk_back
-from toolkit.trace.columns import NULL, name_key
+from toolkit.simulator.kernel import (
+    BEHIND_BATCH,
+    BEHIND_PROMPT,
+    DECODE,
+    HEAD_OF_LINE,
+    I8,
+    NOBODY,
+    PREFILL,
+    QUEUE,
+    Records,
+    records,
+    wait_row,
+    walk_back,
+)
+from toolkit.trace.columns import NULL
 
 __all__ = ["Job", "State", "advance", "grid", "new_state", "play_prompts"]
 
 F8 = npt.NDArray[np.float64]
 
-PREFILL = name_key("prefill")
-DECODE = name_key("decode")
-QUEUE = name_key("queue")
-BEHIND_PROMPT = name_key("behind_prompt")
-BEHIND_BATCH = name_key("behind_batch")
-HEAD_OF_LINE = name_key("head_of_line")
 CAUSES = 1 + max(BEHIND_PROMPT, BEHIND_BATCH, HEAD_OF_LINE)
 
 NS = 1000.0  # nanoseconds in a microsecond
@@ -282,7 +289,7 @@ def _enter(job, state, waits, at, place):
         waits, slot.request, since, until, until - since, QUEUE, slot.freed_by, job.tracks[0]
     )
     if free < start:
-        _held(job, state, waits, at, 0, place, free, start)
+        _held(job, state, waits, at, np.int64(0), place, free, start)
 
 
 @njit(cache=True, nogil=True)
@@ -312,7 +319,7 @@ def _end(job, state, waits, at):
     until = _to_ns(state.times[slot.request, FINISH])
     for cause in (BEHIND_PROMPT, BEHIND_BATCH, HEAD_OF_LINE):
         waited = state.sums[at, cause]
-        wait_row(waits, slot.request, since, until, waited, cause, NULL, NULL)
+        wait_row(waits, slot.request, since, until, waited, cause, NOBODY, NOBODY)
         state.sums[at, cause] = 0
     if run.upcoming == len(job.tokens):
         slot.request = NULL

@@ -17,242 +17,234 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from toolkit.simulator.kernel import (
-    I4,
+    BEHIND_BATCH,
+    BEHIND_PROMPT,
+    DECODE,
     I8,
-    Heap,
+    KV_ROOM,
+    KV_TRANSFER,
+    LINK_BUSY,
+    NOBODY,
+    PREFILL,
+    QUEUE,
+    Records,
     heap_pop,
     heap_push,
+    records,
     wait_row,
     walk_back,
 )
 from toolkit.trace.columns import NULL, name_key
 
-__all__ = ["Plan", "State", "advance", "new_state"]
+__all__ = [
+    "BATCH_FIELDS",
+    "PART_FIELDS",
+    "PIPE_FIELDS",
+    "WORK_FIELDS",
+    "Plan",
+    "State",
+    "advance",
+    "margin",
+    "new_state",
+]
 
-FINISHED, LANDED, STAGE_FREE, ARRIVED, TRANSFER, PASS = range(6)
+FINISHED, LANDED, STAGE_FREE, ARRIVED, TRANSFER, PASS = np.arange(6)
+WHOLE = np.int64(0)
+"""Part of an event that is about a whole batch; and the queue where there is one."""
 
 KIND_SHIFT = 44
 BATCH_SHIFT = 12
 BATCH_MASK = (1 << (KIND_SHIFT - BATCH_SHIFT)) - 1
 PART_MASK = (1 << BATCH_SHIFT) - 1
 
-NAME_PREFILL = name_key("prefill")
-NAME_DECODE = name_key("decode")
-NAME_ACTIVATION = name_key("activation")
-NAME_KV_TRANSFER = name_key("kv_transfer")
-NAME_KV_RECEIVE = name_key("kv_receive")
-QUEUE = name_key("queue")
-BEHIND_PROMPT = name_key("behind_prompt")
-BEHIND_BATCH = name_key("behind_batch")
-LINK_BUSY = name_key("link_busy")
-KV_ROOM = name_key("kv_room")
-KV_TRANSFER = name_key("transfer")
+ACTIVATION = np.int64(name_key("activation"))
+KV_SENT = np.int64(name_key("kv_transfer"))
+KV_RECEIVED = np.int64(name_key("kv_receive"))
+CAUSES = 1 + max(QUEUE, BEHIND_PROMPT, BEHIND_BATCH, LINK_BUSY)
 
-Flags = npt.NDArray[np.bool_]
+BATCH_FIELDS = ("ready", "passes", "prompt_room", "room", "first_mark", "end_mark")
+"""Of each batch: when it is ready to enter; decode passes after its prompt;
+bytes of KV cache it takes on the prompt side and where it decodes; its marks."""
+
+PART_FIELDS = ("stage", "out", "into", "first", "last", "layers")
+"""Of each part of a KV cache: the prompt stage that makes it, the interfaces it
+leaves and enters by, and the layers it holds of the stage's."""
+
+WORK_FIELDS = ("ns", "tail_ns", "bytes")
+"""Of each batch and part: time on the link, time of its last layer there, volume."""
+
+PIPE_FIELDS = ("limit", "capacity")
+"""Of each pipeline: batches at once, and bytes of KV cache."""
 
 
 class Plan(NamedTuple):
     """What is to be played; never changed by playing it.
 
-    Batches, shape (batches,): when each is `ready` to enter, its `service`
-    (batches, 4) in ns on a stage and on the link behind it (prompt, prompt
-    link, token, token link), `moved` (batches, 2) activation bytes of a prompt
-    and a token pass, decode `passes` after its prompt, and the bytes of KV
-    `room` (batches, 2) it takes on the prompt and the token side.
+    `service` (batches, 4) is ns on a stage and on the link behind it: prompt,
+    prompt link, token, token link; `moved` (batches, 2) bytes over such a link
+    by a prompt and by a token pass.  `queues` (batches,) are batches in order
+    of entry, `queue_start` (queues + 1,) where each queue begins.
 
-    `queues` (items) and `queue_start` (queues + 1): batches in order of entry.
+    `tracks` (pipelines, servers) are stages, with links in turn where
+    `linked`, NULL beyond the last.  With `split`, pipeline 0 takes prompts
+    and pipeline 1 tokens; else each takes both.
 
-    Pipelines, all of `tracks` (pipelines, servers; NULL beyond the last):
-    stages and links in turn where `linked`, else stages only; `limit` batches
-    at once and `capacity` bytes of KV each.  With `split`, pipeline 0 takes
-    prompts and pipeline 1 tokens; else each takes both.
-
-    Parts of a KV cache, shape (parts,): prompt stage `part_stage`, network
-    interfaces `part_out` and `part_into`, first and last layer done after
-    `part_first` and `part_last` of `part_layers` shares of the prompt pass;
-    `part_ns`, `part_tail_ns`, `part_bytes` (batches, parts) the whole time on
-    the link, that of the last layer, and the volume.
-
-    Marks: `mark_start` (batches + 1) into `mark_pass`, the passes of a batch
-    whose ends are to be told apart, ascending.
+    `marks` are the passes of a batch whose ends are to be told apart,
+    ascending.  With `details` every wait is written by itself.
     """
 
-    ready: I8
+    batches: Records
     service: I8
     moved: I8
-    passes: I8
-    room: I8
     queues: I8
     queue_start: I8
-    tracks: I4
+    pipes: Records
+    tracks: I8
     linked: bool
-    limit: I8
-    capacity: I8
     split: bool
-    part_stage: I8
-    part_out: I8
-    part_into: I8
-    part_first: I8
-    part_last: I8
-    part_layers: I8
-    part_ns: I8
-    part_tail_ns: I8
-    part_bytes: I8
-    nic_tracks: I4
-    mark_start: I8
-    mark_pass: I8
+    parts: Records
+    part_work: I8
+    nic_tracks: I8
+    marks: I8
     details: bool
 
 
 class State(NamedTuple):
     """State between two calls of :func:`advance`, and in the end the outcome.
 
-    `times` (batches, 7): start, start on the last prompt stage, prompt end,
-    KV arrival, first decode start, end, and the pipeline that decodes.
-    `landing` (batches, 4): end, start, track and holder of the part of its KV
-    cache that arrived last so far.
+    `run` is one record: the time, passes so far, and the ends of the line of
+    batches `waiting` to decode.  `batches` has what became of each so far
+    (`landing_...`: the part of its KV cache that arrives last), `mark_ns` when
+    each mark was passed, `sums` (batches, causes) waits not yet written.
+
+    `heap` and `heap_size` are the events to come.  `queues` says who is next
+    and why it stands; `pipes` what is in each pipeline; `nics` each network
+    interface.  The last passes of each pipeline are remembered in a ring of
+    places: `passes` (pipelines, places, 2) whose and which, `times`
+    (pipelines, places, servers, 2) from when to when; `prompts` (pipelines,
+    servers, 2) are the times of the last prompt pass.
+
+    `busy` (pipelines, servers, 2, 3): ns, count and bytes by phase.
     """
 
-    heap: Heap
-    now: I8
-    pipe: I8
-    token: I8
-    mark: I8
+    run: Records
+    batches: Records
     mark_ns: I8
-    times: I8
-    landing: I8
-    parts_left: I8
-    stage_began: I8
     sums: I8
-    summed: I8
-    head: I8
-    head_since: I8
-    head_cause: I8
-    head_on: I8
-    scheduled: I8
-    in_flight: I8
-    used: I8
-    stage_free: Flags
-    last_prompt: I8
+    stage_began: I8
+    heap: I8
+    heap_size: I8
+    queues: Records
+    pipes: Records
+    nics: Records
     waiting: I8
-    waiting_at: I8
-    began: I8
-    ended: I8
-    who: I4
-    what: I4
-    place: I8
-    prompt_began: I8
-    prompt_ended: I8
-    prompt_who: I4
-    nic_free: I8
-    nic_who: I4
+    passes: I8
+    times: I8
+    prompts: I8
     busy: I8
-    counts: I8
-    bytes: I8
-    nic_busy: I8
-    steps: I8
-
-
-TIMES = ("start", "prefill_last", "prefill_end", "kv_ready", "decode_start", "finish", "replica")
 
 
 def new_state(plan: Plan) -> State:
     """Return the state before the first event: every queue's head is about to arrive."""
-    batches, parts = len(plan.ready), len(plan.part_stage)
+    batches, parts = len(plan.batches), len(plan.parts)
     pipelines, servers = plan.tracks.shape
-    queues = len(plan.queue_start) - 1
-    places = int(plan.limit.max()) + servers + 2
-    prompt_stages = int(plan.part_stage.max()) + 1 if parts else 1
-    ways = 2 * batches + queues + batches * max(parts, 1) + 8
-
-    def zeros(*shape: int) -> I8:
-        return np.zeros(shape, np.int64)
-
-    def nulls(*shape: int) -> I8:
-        return np.full(shape, NULL, np.int64)
-
-    state = State(
-        heap=Heap(zeros(1), zeros(ways), zeros(ways)),
-        now=zeros(1),
-        pipe=zeros(batches),
-        token=zeros(batches),
-        mark=plan.mark_start[:-1].copy(),
-        mark_ns=nulls(len(plan.mark_pass)),
-        times=nulls(batches, len(TIMES)),
-        landing=nulls(batches, 5),
-        parts_left=np.full(batches, parts, np.int64),
-        stage_began=zeros(batches if parts else 1, prompt_stages),
-        sums=zeros(1 if plan.details else batches, 1 + max(BEHIND_BATCH, LINK_BUSY, KV_ROOM)),
-        summed=nulls(batches),
-        head=plan.queue_start[:-1].copy(),
-        head_since=zeros(queues),
-        head_cause=zeros(queues),
-        head_on=nulls(queues),
-        scheduled=zeros(queues),
-        in_flight=zeros(pipelines),
-        used=zeros(pipelines),
-        stage_free=np.ones(pipelines, np.bool_),
-        last_prompt=nulls(pipelines),
-        waiting=zeros(batches),
-        waiting_at=zeros(2),
-        began=zeros(pipelines, places, servers),
-        ended=zeros(pipelines, places, servers),
-        who=np.full((pipelines, places), NULL, np.int32),
-        what=np.full((pipelines, places), BEHIND_PROMPT, np.int32),
-        place=zeros(pipelines),
-        prompt_began=nulls(pipelines, servers),
-        prompt_ended=nulls(pipelines, servers),
-        prompt_who=np.full(pipelines, NULL, np.int32),
-        nic_free=zeros(max(len(plan.nic_tracks), 1)),
-        nic_who=np.full(max(len(plan.nic_tracks), 1), NULL, np.int32),
-        busy=zeros(pipelines, servers, 2),
-        counts=zeros(pipelines, servers, 2),
-        bytes=zeros(pipelines, servers),
-        nic_busy=zeros(max(len(plan.nic_tracks), 1), 2, 3),
-        steps=zeros(1),
+    queues = records(("head", "since", "cause", "scheduled"), len(plan.queue_start) - 1)
+    queues["head"] = plan.queue_start[:-1]
+    outcome = records(
+        (
+            *("pipe", "token", "mark", "summed", "parts_left"),
+            *("landing", "landing_start", "landing_held", "landing_by", "landing_track"),
+            *("start", "prefill_last", "prefill_end", "kv_ready", "decode_start", "finish"),
+        ),
+        batches,
+        NULL,
     )
-    for queue in range(queues):
+    outcome["token"] = 0
+    outcome["mark"] = plan.batches["first_mark"]
+    outcome["parts_left"] = parts
+    pipes = records(("in_flight", "used", "stage_busy", "place", "prompt_who"), pipelines)
+    pipes["prompt_who"] = NULL
+    nics = records(
+        ("free", "who", "busy", "count", "bytes", "in_busy", "in_count"),
+        max(len(plan.nic_tracks), 1),
+    )
+    nics["who"] = NULL
+    places = int(plan.pipes["limit"].max()) + servers + 2
+    passes = np.full((pipelines, places, 2), NULL, np.int64)
+    passes[:, :, 1] = BEHIND_PROMPT
+    prompt_stages = int(plan.parts["stage"].max()) + 1 if parts else 1
+    state = State(
+        run=records(("now", "steps", "waiting_first", "waiting_end"), 1),
+        batches=outcome,
+        mark_ns=np.full(len(plan.marks), NULL, np.int64),
+        sums=np.zeros((1 if plan.details else batches, CAUSES), np.int64),
+        stage_began=np.zeros((batches if parts else 1, prompt_stages), np.int64),
+        heap=np.zeros((len(queues) + batches * (2 + parts) + 8, 2), np.int64),
+        heap_size=np.zeros(1, np.int64),
+        queues=queues,
+        pipes=pipes,
+        nics=nics,
+        waiting=np.zeros(batches, np.int64),
+        passes=passes,
+        times=np.zeros((pipelines, places, servers, 2), np.int64),
+        prompts=np.full((pipelines, servers, 2), NULL, np.int64),
+        busy=np.zeros((pipelines, servers, 2, 3), np.int64),
+    )
+    for queue in range(len(queues)):
         _call_head(plan, state, queue)
     return state
 
 
+def margin(plan: Plan, state: State) -> int:
+    """Return how many wait rows one event may write at most."""
+    return (plan.tracks.shape[1] + 2) * (2 * state.passes.shape[1] + 4)
+
+
 @njit(cache=True, nogil=True)
-def _key(kind, batch, part):
-    return (kind << KIND_SHIFT) | (batch << BATCH_SHIFT) | part
+def _schedule(state, time, kind, batch, part):
+    heap_push(
+        state.heap, state.heap_size, time, (kind << KIND_SHIFT) | (batch << BATCH_SHIFT) | part
+    )
 
 
 @njit(cache=True, nogil=True)
 def _call_head(plan, state, queue):
     """Schedule the arrival of a queue's head, once."""
-    head = state.head[queue]
-    if head < plan.queue_start[queue + 1] and state.scheduled[queue] <= head:
-        state.scheduled[queue] = head + 1
-        batch = plan.queues[head]
-        heap_push(state.heap, plan.ready[batch], _key(ARRIVED, batch, queue))
+    at = state.queues[queue]
+    if at.head < plan.queue_start[queue + 1] and at.scheduled <= at.head:
+        at.scheduled = at.head + 1
+        batch = plan.queues[at.head]
+        _schedule(state, plan.batches[batch].ready, ARRIVED, batch, queue)
 
 
 @njit(cache=True, nogil=True)
-def _obstacle(plan, state, queue, batch):
-    """Return (why a batch may not enter now, the pipeline it would enter)."""
+def _place_for(plan, state, queue):
+    """Return the pipeline the head of a queue would enter."""
+    if plan.split or len(plan.queue_start) > 2:
+        return queue
+    best = 0
+    for pipe in range(len(state.pipes)):
+        if state.pipes[pipe].in_flight < state.pipes[best].in_flight:
+            best = pipe
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _obstacle(plan, state, pipe, batch):
+    """Return why a batch may not enter a pipeline now, 0 if it may."""
+    want, pipes, here = plan.batches[batch], plan.pipes, state.pipes[pipe]
     if plan.split:
-        if not state.stage_free[0]:
-            return BEHIND_PROMPT, 0
-        for side in range(2):
-            if state.used[side] + plan.room[batch, side] > plan.capacity[side]:
-                return KV_ROOM, 0
-        return 0, 0
-    pipe = queue
-    if len(plan.queue_start) == 2:
-        pipe = np.int64(np.argmin(state.in_flight))
-    if state.in_flight[pipe] >= plan.limit[pipe]:
-        return QUEUE, pipe
-    if state.used[pipe] + plan.room[batch, 1] > plan.capacity[pipe]:
-        return KV_ROOM, pipe
-    return 0, pipe
+        if here.stage_busy != 0:
+            return BEHIND_PROMPT
+        if here.used + want.prompt_room > pipes[0].capacity:
+            return KV_ROOM
+        return KV_ROOM if state.pipes[1].used + want.room > pipes[1].capacity else 0
+    if here.in_flight >= pipes[pipe].limit:
+        return QUEUE
+    return KV_ROOM if here.used + want.room > pipes[pipe].capacity else 0
 
 
 @njit(cache=True, nogil=True)
@@ -262,293 +254,291 @@ def _admit(plan, state, waits, queue, now, by):
     `by` is the batch whose going made place.  What a batch waited for is
     written piece by piece: behind the heads before it, then as head.
     """
-    while state.head[queue] < plan.queue_start[queue + 1]:
-        batch = plan.queues[state.head[queue]]
-        if plan.ready[batch] > now:
+    at, behind = state.queues[queue], plan.queue_start[queue + 1]
+    while at.head < behind:
+        batch = plan.queues[at.head]
+        ready = plan.batches[batch].ready
+        if ready > now:
             _call_head(plan, state, queue)
             return
-        cause, pipe = _obstacle(plan, state, queue, batch)
-        since = max(state.head_since[queue], plan.ready[batch])
-        if state.head_cause[queue] != cause and state.head_cause[queue] != 0:
-            _waited_outside(plan, waits, batch, since, now, state.head_cause[queue], by)
+        pipe = _place_for(plan, state, queue)
+        cause = _obstacle(plan, state, pipe, batch)
+        since = max(at.since, ready)
+        if at.cause != cause and at.cause != 0:
+            wait_row(waits, batch, since, now, now - since, at.cause, by, NOBODY)
             since = now
-        state.head_since[queue] = since
-        state.head_cause[queue] = cause
+        at.since = since
+        at.cause = cause
         if cause != 0:
             return
-        state.head[queue] += 1
-        if state.head[queue] < plan.queue_start[queue + 1]:
-            follower = plan.queues[state.head[queue]]
-            _waited_outside(plan, waits, follower, plan.ready[follower], now, QUEUE, batch)
-        state.head_since[queue] = now
-        state.in_flight[pipe] += 1
-        state.pipe[batch] = pipe
-        state.used[pipe] += plan.room[batch, 0 if plan.split else 1]
+        at.head += 1
+        at.since = now
+        if at.head < behind:
+            follower = plan.queues[at.head]
+            since = plan.batches[follower].ready
+            wait_row(waits, follower, since, now, now - since, QUEUE, batch, NOBODY)
+        state.batches[batch].pipe = pipe
+        state.pipes[pipe].in_flight += 1
         if plan.split:
-            state.used[1] += plan.room[batch, 1]
-            state.stage_free[0] = False
-        heap_push(state.heap, now, _key(PASS, batch, 0))
-
-
-@njit(cache=True, nogil=True)
-def _waited_outside(plan, waits, batch, since, until, cause, on):
-    wait_row(waits, batch, since, until, until - since, cause, on, NULL)
+            state.pipes[0].stage_busy = 1
+            state.pipes[0].used += plan.batches[batch].prompt_room
+            state.pipes[1].used += plan.batches[batch].room
+        else:
+            state.pipes[pipe].used += plan.batches[batch].room
+        _schedule(state, now, PASS, batch, WHOLE)
 
 
 @njit(cache=True, nogil=True)
 def _sum_up(state, waits, batch, until):
     """Write a batch's summed waits since the last time, a row for each cause."""
-    since = state.summed[batch]
+    since = state.batches[batch].summed
     for cause in (QUEUE, BEHIND_PROMPT, BEHIND_BATCH, LINK_BUSY):
-        wait_row(waits, batch, since, until, state.sums[batch, cause], cause, NULL, NULL)
+        waited = state.sums[batch, cause]
+        wait_row(waits, batch, since, until, waited, cause, NOBODY, NOBODY)
         state.sums[batch, cause] = 0
-    state.summed[batch] = until
+    state.batches[batch].summed = until
 
 
 @njit(cache=True, nogil=True)
-def _send(plan, state, waits, spans, keep, batch, part, now):
+def _send(plan, state, waits, spans, batch, number, now):
     """Put one part of a KV cache on its way, as soon as both interfaces are free.
 
     The part leaves when its first layer is done and its interfaces are free;
     it ends no sooner than its last layer, done and sent, allows.
     """
-    out, into = plan.part_out[part], plan.part_into[part]
-    held = out if state.nic_free[out] >= state.nic_free[into] else into
-    start = max(now, state.nic_free[out], state.nic_free[into])
-    stage = plan.part_stage[part]
-    done = state.stage_began[batch, stage] + (
-        plan.service[batch, 0] * plan.part_last[part] // plan.part_layers[part]
-    )
-    end = max(start + plan.part_ns[batch, part], done + plan.part_tail_ns[batch, part])
-    if end > state.landing[batch, 0]:
-        state.landing[batch, 0] = end
-        state.landing[batch, 1] = start
-        state.landing[batch, 2] = plan.nic_tracks[held]
-        state.landing[batch, 3] = state.nic_who[held]
-        state.landing[batch, 4] = plan.nic_tracks[out]
-    sides = 1 if out == into else 2
-    for side in range(sides):
-        nic = out if side == 0 else into
-        state.nic_free[nic] = end
-        state.nic_who[nic] = batch
-        state.nic_busy[nic, side, 0] += end - start
-        state.nic_busy[nic, side, 1] += 1
+    part, this = plan.parts[number], state.batches[batch]
+    took, tail, moved = plan.part_work[batch, number]
+    out, into = state.nics[part.out], state.nics[part.into]
+    held = part.out if out.free >= into.free else part.into
+    start = max(now, out.free, into.free)
+    last = plan.service[batch, 0] * part.last // part.layers
+    end = max(start + took, state.stage_began[batch, part.stage] + last + tail)
+    if end > this.landing:
+        this.landing = end
+        this.landing_start = start
+        this.landing_held = plan.nic_tracks[held]
+        this.landing_by = state.nics[held].who
+        this.landing_track = plan.nic_tracks[part.out]
+    for side in range(1 if part.out == part.into else 2):
+        number = part.out if side == 0 else part.into
+        nic = state.nics[number]
+        nic.free = end
+        nic.who = batch
         if side == 0:
-            state.nic_busy[nic, side, 2] += plan.part_bytes[batch, part]
-        if keep:
-            row = spans.count[0]
-            spans.ts[row] = start
-            spans.dur[row] = end - start
-            spans.track[row] = plan.nic_tracks[nic]
-            spans.name[row] = NAME_KV_TRANSFER if side == 0 else NAME_KV_RECEIVE
-            spans.batch[row] = batch
-            spans.token[row] = NULL
-            spans.step[row] = NULL
-            spans.bytes[row] = plan.part_bytes[batch, part] if side == 0 else NULL
-            spans.count[0] = row + 1
-    state.parts_left[batch] -= 1
-    if state.parts_left[batch] == 0:
+            nic.busy += end - start
+            nic.count += 1
+            nic.bytes += moved
+        else:
+            nic.in_busy += end - start
+            nic.in_count += 1
+        if len(spans.rows) > 0:
+            span = spans.rows[spans.count[0]]
+            span.ts = start
+            span.dur = end - start
+            span.track = plan.nic_tracks[number]
+            span.name = KV_SENT if side == 0 else KV_RECEIVED
+            span.batch = batch
+            span.token = NULL
+            span.step = NULL
+            span.bytes = moved if side == 0 else NULL
+            spans.count[0] += 1
+    this.parts_left -= 1
+    if this.parts_left == 0:
         _land(state, waits, batch)
 
 
 @njit(cache=True, nogil=True)
 def _land(state, waits, batch):
     """Every part of a KV cache is under way: say when it will have arrived, and what held it."""
-    prompt_end = state.times[batch, 2]
-    end = max(state.landing[batch, 0], prompt_end)
-    start = min(max(state.landing[batch, 1], prompt_end), end)
-    track = state.landing[batch, 2]
-    wait_row(
-        waits, batch, prompt_end, start, start - prompt_end, LINK_BUSY,
-        state.landing[batch, 3], track,
-    )  # fmt: skip
-    wait_row(waits, batch, start, end, end - start, KV_TRANSFER, NULL, track)
-    state.times[batch, 3] = end
-    heap_push(state.heap, end, _key(LANDED, batch, 0))
-
-
-@njit(cache=True, nogil=True)
-def advance(plan, state, waits, spans, keep):
-    """Play events until none is left or a buffer is nearly full.
-
-    Returns the time up to which everything has been played: no later call
-    starts anything before it.  Spans are written where `keep`.
-    """
-    heap = state.heap
-    split, linked, details = plan.split, plan.linked, plan.details
-    service, moved, passes = plan.service, plan.moved, plan.passes
-    tracks, servers = plan.tracks, plan.tracks.shape[1]
-    times, token, pipe_of = state.times, state.token, state.pipe
-    began, ended, who, what = state.began, state.ended, state.who, state.what
-    prompt_began, prompt_ended = state.prompt_began, state.prompt_ended
-    prompt_who, sums = state.prompt_who, state.sums
-    busy, counts, moved_bytes = state.busy, state.counts, state.bytes
-    mark, mark_start, mark_pass, mark_ns = (
-        state.mark, plan.mark_start, plan.mark_pass, state.mark_ns,
-    )  # fmt: skip
-    places = who.shape[1]
-    waits_room = len(waits.batch) - (servers + 2) * (2 * places + 4)
-    spans_room = len(spans.ts) - (servers + 2)
-    while heap.size[0] > 0:
-        if waits.count[0] > waits_room or (keep and spans.count[0] > spans_room):
-            break
-        now, key = heap_pop(heap)
-        state.now[0] = now
-        kind = key >> KIND_SHIFT
-        batch = (key >> BATCH_SHIFT) & BATCH_MASK
-        if kind != PASS:
-            part = key & PART_MASK
-            if kind == TRANSFER:
-                _send(plan, state, waits, spans, keep, batch, part, now)
-            elif kind == ARRIVED:
-                _admit(plan, state, waits, part, now, NULL)
-            elif kind == STAGE_FREE:
-                state.stage_free[0] = True
-                _admit(plan, state, waits, 0, now, batch)
-            elif kind == LANDED:
-                _let_decode(plan, state, waits, batch, now)
-            else:
-                _let_go(plan, state, waits, batch, now)
-            continue
-
-        pipe = pipe_of[batch]
-        prompt = times[batch, 0] == NULL
-        phase = 0 if prompt else 1
-        before = state.place[pipe]
-        place = before + 1 if before + 1 < places else 0
-        ready = now
-        last = 0
-        for server in range(servers):
-            track = tracks[pipe, server]
-            if track == NULL:
-                break
-            link = linked and server % 2 == 1
-            start = ended[pipe, before, server]
-            if start <= ready:
-                start = ready
-            elif link:
-                if details:
-                    on = who[pipe, before]
-                    wait_row(waits, batch, ready, start, start - ready, LINK_BUSY, on, track)
-                else:
-                    sums[batch, LINK_BUSY] += start - ready
-            elif prompt_began[pipe, server] > ready:
-                walk_back(
-                    waits, sums[batch if not details else 0], details, batch, track,
-                    who[pipe], what[pipe], began[pipe, :, server], ended[pipe, :, server],
-                    before, ready, start,
-                )  # fmt: skip
-            else:
-                turn = min(max(prompt_ended[pipe, server], ready), start)
-                if details:
-                    on = prompt_who[pipe]
-                    wait_row(waits, batch, ready, turn, turn - ready, BEHIND_PROMPT, on, track)
-                    on = who[pipe, before]
-                    wait_row(waits, batch, turn, start, start - turn, BEHIND_BATCH, on, track)
-                else:
-                    sums[batch, BEHIND_PROMPT] += turn - ready
-                    sums[batch, BEHIND_BATCH] += start - turn
-            took = service[batch, 2 * phase + (1 if link else 0)]
-            ready = start + took
-            began[pipe, place, server] = start
-            ended[pipe, place, server] = ready
-            busy[pipe, server, phase] += took
-            counts[pipe, server, phase] += 1
-            if link:
-                moved_bytes[pipe, server] += moved[batch, phase]
-            last = server
-        who[pipe, place] = batch
-        what[pipe, place] = BEHIND_PROMPT if prompt else BEHIND_BATCH
-        state.place[pipe] = place
-        if keep:
-            row = spans.count[0]
-            step = state.steps[0]
-            for server in range(last + 1):
-                link = linked and server % 2 == 1
-                spans.ts[row] = began[pipe, place, server]
-                spans.dur[row] = ended[pipe, place, server] - began[pipe, place, server]
-                spans.track[row] = tracks[pipe, server]
-                spans.name[row] = NAME_ACTIVATION if link else (
-                    NAME_PREFILL if prompt else NAME_DECODE
-                )
-                spans.batch[row] = batch
-                spans.token[row] = NULL if prompt else token[batch]
-                spans.step[row] = step
-                spans.bytes[row] = moved[batch, phase] if link else NULL
-                row += 1
-            spans.count[0] = row
-        state.steps[0] += 1
-
-        if prompt:
-            times[batch, 0] = began[pipe, place, 0]
-            times[batch, 1] = began[pipe, place, last]
-            times[batch, 2] = ready
-            state.summed[batch] = times[batch, 0]
-            for server in range(last + 1):
-                prompt_began[pipe, server] = began[pipe, place, server]
-                prompt_ended[pipe, server] = ended[pipe, place, server]
-            prompt_who[pipe] = batch
-        else:
-            if token[batch] == 0:
-                times[batch, 4] = began[pipe, place, 0]
-            token[batch] += 1
-        at = mark[batch]
-        if at < mark_start[batch + 1] and mark_pass[at] == token[batch]:
-            mark_ns[at] = ready
-            mark[batch] = at + 1
-            if not details:
-                _sum_up(state, waits, batch, ready)
-        if token[batch] == passes[batch]:
-            times[batch, 5] = ready
-            times[batch, 6] = pipe
-            heap_push(heap, ready, _key(FINISHED, batch, 0))
-        elif not (prompt and split):
-            heap_push(heap, ready, _key(PASS, batch, 0))
-        if prompt and split:
-            heap_push(heap, ended[0, place, 0], _key(STAGE_FREE, batch, 0))
-            if token[batch] < passes[batch]:
-                stride = 2 if linked else 1
-                for stage in range(state.stage_began.shape[1]):
-                    state.stage_began[batch, stage] = began[0, place, stage * stride]
-                for part in range(len(plan.part_stage)):
-                    done = service[batch, 0] * plan.part_first[part] // plan.part_layers[part]
-                    leaves = state.stage_began[batch, plan.part_stage[part]] + done
-                    heap_push(heap, leaves, _key(TRANSFER, batch, part))
-    return state.now[0]
+    this = state.batches[batch]
+    since, end = this.prefill_end, max(this.landing, this.prefill_end)
+    start = min(max(this.landing_start, since), end)
+    by, track = this.landing_by, this.landing_held
+    wait_row(waits, batch, since, start, start - since, LINK_BUSY, by, track)
+    wait_row(waits, batch, start, end, end - start, KV_TRANSFER, NOBODY, this.landing_track)
+    this.kv_ready = end
+    _schedule(state, end, LANDED, batch, WHOLE)
 
 
 @njit(cache=True, nogil=True)
 def _let_decode(plan, state, waits, batch, now):
     """A KV cache has arrived: its prompt machines have room again, and it may decode."""
-    state.used[0] -= plan.room[batch, 0]
-    state.in_flight[0] -= 1
-    state.pipe[batch] = 1
-    if state.in_flight[1] < plan.limit[1]:
-        state.in_flight[1] += 1
-        heap_push(state.heap, now, _key(PASS, batch, 0))
+    run, this = state.run[0], state.batches[batch]
+    state.pipes[0].used -= plan.batches[batch].prompt_room
+    state.pipes[0].in_flight -= 1
+    this.pipe = 1
+    if state.pipes[1].in_flight < plan.pipes[1].limit:
+        state.pipes[1].in_flight += 1
+        _schedule(state, now, PASS, batch, WHOLE)
     else:
-        state.waiting[state.waiting_at[1]] = batch
-        state.waiting_at[1] += 1
-    _admit(plan, state, waits, 0, now, batch)
+        state.waiting[run.waiting_end] = batch
+        run.waiting_end += 1
+    _admit(plan, state, waits, WHOLE, now, batch)
 
 
 @njit(cache=True, nogil=True)
 def _let_go(plan, state, waits, batch, now):
     """A batch has finished: give its place and its room to the next."""
-    pipe = state.pipe[batch]
-    state.in_flight[pipe] -= 1
+    run, pipe = state.run[0], state.batches[batch].pipe
+    state.pipes[pipe].in_flight -= 1
     if not plan.split:
-        state.used[pipe] -= plan.room[batch, 1]
-        queue = pipe if len(plan.queue_start) > 2 else 0
-        _admit(plan, state, waits, queue, now, batch)
+        state.pipes[pipe].used -= plan.batches[batch].room
+        _admit(plan, state, waits, pipe if len(plan.queue_start) > 2 else WHOLE, now, batch)
         return
-    state.used[1] -= plan.room[batch, 1]
+    state.pipes[1].used -= plan.batches[batch].room
     if pipe == 0:
-        state.used[0] -= plan.room[batch, 0]
-    elif state.waiting_at[0] < state.waiting_at[1]:
-        follower = state.waiting[state.waiting_at[0]]
-        state.waiting_at[0] += 1
-        state.in_flight[1] += 1
-        _waited_outside(plan, waits, follower, state.times[follower, 3], now, QUEUE, batch)
-        heap_push(state.heap, now, _key(PASS, follower, 0))
-    _admit(plan, state, waits, 0, now, batch)
+        state.pipes[0].used -= plan.batches[batch].prompt_room
+    elif run.waiting_first < run.waiting_end:
+        follower = state.waiting[run.waiting_first]
+        run.waiting_first += 1
+        state.pipes[1].in_flight += 1
+        since = state.batches[follower].kv_ready
+        wait_row(waits, follower, since, now, now - since, QUEUE, batch, NOBODY)
+        _schedule(state, now, PASS, follower, WHOLE)
+    _admit(plan, state, waits, WHOLE, now, batch)
+
+
+@njit(cache=True, nogil=True)
+def _ship(plan, state, batch, place):
+    """A prompt pass is settled: its first stage falls free, and its KV cache leaves in parts."""
+    this = state.batches[batch]
+    _schedule(state, state.times[0, place, 0, 1], STAGE_FREE, batch, WHOLE)
+    if this.token == plan.batches[batch].passes:
+        return
+    stride = 2 if plan.linked else 1
+    for stage in range(state.stage_began.shape[1]):
+        state.stage_began[batch, stage] = state.times[0, place, stage * stride, 0]
+    for number in range(len(plan.parts)):
+        part = plan.parts[number]
+        done = plan.service[batch, 0] * part.first // part.layers
+        _schedule(state, state.stage_began[batch, part.stage] + done, TRANSFER, batch, number)
+
+
+@njit(cache=True, nogil=True)
+def _play_pass(plan, state, waits, spans, batch, now):
+    """Take one pass of a batch through its pipeline; return its place in the ring."""
+    this, linked, details = state.batches[batch], plan.linked, plan.details
+    number = this.pipe
+    pipe, passes, times = state.pipes[number], state.passes[number], state.times[number]
+    prompts, tracks, busy = state.prompts[number], plan.tracks[number], state.busy[number]
+    prompt = this.start == NULL
+    phase = 0 if prompt else 1
+    before = pipe.place
+    place = before + 1 if before + 1 < len(passes) else 0
+    ready = now
+    for server in range(len(tracks)):
+        track = tracks[server]
+        if track == NULL:
+            break
+        link = linked and server % 2 == 1
+        start = times[before, server, 1]
+        if start <= ready:
+            start = ready
+        elif link:
+            if details:
+                on = passes[before, 0]
+                wait_row(waits, batch, ready, start, start - ready, LINK_BUSY, on, track)
+            else:
+                state.sums[batch, LINK_BUSY] += start - ready
+        elif prompts[server, 0] > ready:
+            walk_back(
+                waits, state.sums[0 if details else batch], details, batch, track,
+                passes[:, 0], passes[:, 1], times[:, server, 0], times[:, server, 1],
+                before, ready, start,
+            )  # fmt: skip
+        else:
+            turn = min(max(prompts[server, 1], ready), start)
+            if details:
+                on = pipe.prompt_who
+                wait_row(waits, batch, ready, turn, turn - ready, BEHIND_PROMPT, on, track)
+                on = passes[before, 0]
+                wait_row(waits, batch, turn, start, start - turn, BEHIND_BATCH, on, track)
+            else:
+                state.sums[batch, BEHIND_PROMPT] += turn - ready
+                state.sums[batch, BEHIND_BATCH] += start - turn
+        took = plan.service[batch, 2 * phase + (1 if link else 0)]
+        moved = plan.moved[batch, phase] if link else NULL
+        ready = start + took
+        times[place, server, 0] = start
+        times[place, server, 1] = ready
+        busy[server, phase, 0] += took
+        busy[server, phase, 1] += 1
+        busy[server, phase, 2] += max(moved, 0)
+        if prompt:
+            prompts[server, 0] = start
+            prompts[server, 1] = ready
+            if not link:
+                this.prefill_last = start
+        if len(spans.rows) > 0:
+            span = spans.rows[spans.count[0]]
+            span.ts = start
+            span.dur = took
+            span.track = track
+            span.name = ACTIVATION if link else (PREFILL if prompt else DECODE)
+            span.batch = batch
+            span.token = NULL if prompt else this.token
+            span.step = state.run[0].steps
+            span.bytes = moved
+            spans.count[0] += 1
+    passes[place, 0] = batch
+    passes[place, 1] = BEHIND_PROMPT if prompt else BEHIND_BATCH
+    pipe.place = place
+    state.run[0].steps += 1
+    if prompt:
+        this.start = times[place, 0, 0]
+        this.prefill_end = ready
+        this.summed = this.start
+        pipe.prompt_who = batch
+    else:
+        if this.token == 0:
+            this.decode_start = times[place, 0, 0]
+        this.token += 1
+    return place, ready, prompt
+
+
+@njit(cache=True, nogil=True)
+def advance(plan, state, waits, spans, room):
+    """Play events until none is left or a buffer has no room for another.
+
+    `room` rows must be free in `waits` before an event.  Returns the time up
+    to which everything has been played: no later call starts anything before
+    it.  A `spans` buffer of no rows asks for none.
+    """
+    run, batches = state.run[0], state.batches
+    spans_end = len(spans.rows) - plan.tracks.shape[1] - 2
+    keep = len(spans.rows) > 0
+    while state.heap_size[0] > 0:
+        if waits.count[0] + room > len(waits.rows) or (keep and spans.count[0] > spans_end):
+            break
+        now, key = heap_pop(state.heap, state.heap_size)
+        run.now = now
+        kind = key >> KIND_SHIFT
+        batch = (key >> BATCH_SHIFT) & BATCH_MASK
+        part = key & PART_MASK
+        if kind == PASS:
+            this = batches[batch]
+            place, ready, prompt = _play_pass(plan, state, waits, spans, batch, now)
+            if this.mark < plan.batches[batch].end_mark and plan.marks[this.mark] == this.token:
+                state.mark_ns[this.mark] = ready
+                this.mark += 1
+                if not plan.details:
+                    _sum_up(state, waits, batch, ready)
+            if prompt and plan.split:
+                _ship(plan, state, batch, place)
+            if this.token == plan.batches[batch].passes:
+                this.finish = ready
+                _schedule(state, ready, FINISHED, batch, WHOLE)
+            elif not (prompt and plan.split):
+                _schedule(state, ready, PASS, batch, WHOLE)
+        elif kind == TRANSFER:
+            _send(plan, state, waits, spans, batch, part, now)
+        elif kind == ARRIVED:
+            _admit(plan, state, waits, part, now, NOBODY)
+        elif kind == STAGE_FREE:
+            state.pipes[0].stage_busy = 0
+            _admit(plan, state, waits, WHOLE, now, batch)
+        elif kind == LANDED:
+            _let_decode(plan, state, waits, batch, now)
+        else:
+            _let_go(plan, state, waits, batch, now)
+    return run.now

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from toolkit.scenario.model import Scenario
 from toolkit.simulator import event
 from toolkit.simulator.batches import Batches, pack, plan
-from toolkit.simulator.kernel import SpanRows, WaitRows, new_rows
+from toolkit.simulator.kernel import span_rows, wait_rows
 from toolkit.simulator.layout import Layout
 from toolkit.simulator.outcome import Outcome, Slice, Totals
-from toolkit.simulator.spans import Columns, columns_of
+from toolkit.simulator.spans import Columns, columns_of, waits_chunk
 from toolkit.trace.columns import NULL, Chunk, name_key
 from toolkit.workload.requests import Requests
 
@@ -40,16 +40,15 @@ class EventRun:
         self._batches: Batches = pack(scenario, requests)
         self._plan = plan(scenario, layout, self._batches, requests)
         self._state = event.new_state(self._plan)
-        self._margin = (self._plan.tracks.shape[1] + 2) * (2 * self._state.who.shape[1] + 4)
+        self._room = event.margin(self._plan, self._state)
 
     def waits(self) -> Iterator[Chunk]:
         """Play to the end, yielding rows of `waits`."""
         yield self._packing()
-        rows = new_rows(WaitRows, WAITS_AT_ONCE + self._margin)
-        nothing = new_rows(SpanRows, 1)
-        while self._state.heap.size[0]:
-            event.advance(self._plan, self._state, rows, nothing, False)
-            yield _waits_chunk(rows, self._batches.lead)
+        rows, no_spans = wait_rows(WAITS_AT_ONCE + self._room), span_rows(0)
+        while self._state.heap_size[0]:
+            event.advance(self._plan, self._state, rows, no_spans, self._room)
+            yield waits_chunk(rows, self._batches.lead)
             rows.count[0] = 0
 
     def _packing(self) -> Chunk:
@@ -76,10 +75,10 @@ class EventRun:
     def outcome(self) -> Outcome:
         """Return what became of each entry, once all is played."""
         batches, members = self._batches, self._batches.members
-        times = dict(zip(event.TIMES, self._state.times.T, strict=True))
+        times = self._state.batches
         of = batches.of_members()
         passes = self._requests.output_tokens[members].astype(np.int64) - 1
-        finish = self._state.mark_ns[_find(self._plan.mark_start, self._plan.mark_pass, of, passes)]
+        finish = self._state.mark_ns[_find(self._plan, of, passes)]
         decodes = passes > 0
 
         def by_entry(values: I8) -> I8:
@@ -91,17 +90,16 @@ class EventRun:
             return by_entry(times[name][of])
 
         alone = np.diff(batches.member_start)[of] == 1
-        prompt_tracks, replica = self._last_prompt_tracks(), times["replica"]
+        prompt_tracks, replica = self._last_prompt_tracks(), times["pipe"]
         shared = {} if not bool(alone.all()) else {
             "prefill": Slice(by_entry(prompt_tracks[replica][of]), by_batch("prefill_last")),
             "decode": Slice(by_entry(self._plan.tracks[replica, 0][of]), by_batch("decode_start")),
         }  # fmt: skip
         if shared and self._plan.split:
-            landing = self._state.landing[of]
-            shared["transfer"] = Slice(by_entry(landing[:, 4]), by_entry(landing[:, 1]))
+            shared["transfer"] = Slice(by_batch("landing_track"), by_batch("landing_start"))
         return Outcome(
             lead=by_entry(batches.lead[of]),
-            replica=by_batch("replica"),
+            replica=by_batch("pipe"),
             start=by_batch("start"),
             prefill_end=by_batch("prefill_end"),
             kv_ready=by_entry(np.where(decodes, times["kv_ready"][of], NULL)),
@@ -122,49 +120,27 @@ class EventRun:
         state, plan_ = self._state, self._plan
         for pipe, pipeline in enumerate(self._layout.pipelines):
             for server, track in enumerate(pipeline.servers):
-                busy, count = state.busy[pipe, server], state.counts[pipe, server]
-                if plan_.linked and server % 2:
-                    moved = int(state.bytes[pipe, server])
-                    totals.add(track, "activation", int(busy.sum()), int(count.sum()), moved)
-                else:
-                    totals.add(track, "prefill", int(busy[0]), int(count[0]))
-                    totals.add(track, "decode", int(busy[1]), int(count[1]))
-        for nic, track in enumerate(self._layout.interfaces):
-            for side, name in enumerate(("kv_transfer", "kv_receive")):
-                busy_ns, count, moved = (int(value) for value in state.nic_busy[nic, side])
-                totals.add(track, name, busy_ns, count, moved)
+                by_phase = state.busy[pipe, server].tolist()
+                for name, row in zip(("prefill", "decode"), by_phase, strict=True):
+                    link = plan_.linked and server % 2
+                    totals.add(track, "activation" if link else name, *row)
+        for nic, track in zip(state.nics, self._layout.interfaces, strict=False):
+            totals.add(track, "kv_transfer", int(nic["busy"]), int(nic["count"]), int(nic["bytes"]))
+            totals.add(track, "kv_receive", int(nic["in_busy"]), int(nic["in_count"]))
 
     def spans(self) -> Iterator[tuple[Columns, int]]:
         """Play once more, yielding spans and the time before which no more will start."""
         state = event.new_state(self._plan)
-        rows = new_rows(SpanRows, SPANS_AT_ONCE)
-        waits = new_rows(WaitRows, WAITS_AT_ONCE + self._margin)
-        while state.heap.size[0]:
+        rows, waits = span_rows(SPANS_AT_ONCE), wait_rows(WAITS_AT_ONCE + self._room)
+        while state.heap_size[0]:
             waits.count[0] = rows.count[0] = 0
-            now = event.advance(self._plan, state, waits, rows, True)
+            now = event.advance(self._plan, state, waits, rows, self._room)
             yield columns_of(rows, self._batches.lead), int(now)
 
 
-def _find(start: I8, values: I8, which: I8, wanted: I8) -> I8:
-    """Return where `wanted` stands in the ascending stretch of `values` that `which` names."""
-    top = int(values.max(initial=0)) + 1
-    stretch = np.repeat(np.arange(len(start) - 1), np.diff(start))
-    return np.searchsorted(stretch * top + values, which * top + wanted)
-
-
-def _waits_chunk(rows: WaitRows, leads: I8) -> Chunk:
-    """Return a buffer's rows in use as rows of `waits`; batches become their leads."""
-    used = slice(0, int(rows.count[0]))
-    on = rows.on_batch[used]
-    return Chunk(
-        "waits",
-        {
-            "request": leads[rows.batch[used]].astype(np.int32),
-            "from_ns": rows.since[used].copy(),
-            "until_ns": rows.until[used].copy(),
-            "wait_ns": rows.waited[used].copy(),
-            "cause": rows.cause[used].copy(),
-            "on_request": np.where(on == NULL, NULL, leads[on]).astype(np.int32),
-            "on_track": rows.on_track[used].copy(),
-        },
-    )
+def _find(plan_: event.Plan, batch: I8, passes: I8) -> I8:
+    """Return where the mark of so many passes stands among its batch's."""
+    top = int(plan_.marks.max(initial=0)) + 1
+    count = plan_.batches["end_mark"] - plan_.batches["first_mark"]
+    owner = np.repeat(np.arange(len(count)), count)
+    return np.searchsorted(owner * top + plan_.marks, batch * top + passes)

@@ -27,9 +27,17 @@ from toolkit.trace.columns import NULL, name_key
 
 __all__ = ["Rows", "heap_pop", "heap_push", "records", "span_rows", "wait_row", "wait_rows", "walk_back"]
 
-QUEUE = name_key("queue")
-BEHIND_PROMPT = name_key("behind_prompt")
-HEAD_OF_LINE = name_key("head_of_line")
+# numpy's integers, for numba would compile a helper anew for every value of Python's.
+NOBODY = np.int64(NULL)
+QUEUE = np.int64(name_key("queue"))
+BEHIND_PROMPT = np.int64(name_key("behind_prompt"))
+BEHIND_BATCH = np.int64(name_key("behind_batch"))
+HEAD_OF_LINE = np.int64(name_key("head_of_line"))
+LINK_BUSY = np.int64(name_key("link_busy"))
+KV_ROOM = np.int64(name_key("kv_room"))
+KV_TRANSFER = np.int64(name_key("transfer"))
+PREFILL = np.int64(name_key("prefill"))
+DECODE = np.int64(name_key("decode"))
 
 I8 = npt.NDArray[np.int64]
 Records = npt.NDArray[Any]
@@ -53,7 +61,7 @@ class Rows(NamedTuple):
 
 def records(fields: Sequence[str], count: int, fill: int = 0) -> Records:
     """Return `count` records of int64 fields, all set to `fill`."""
-    rows = np.empty(count, np.dtype([(field, np.int64) for field in fields]))
+    rows = np.empty(count, np.dtype([(field, np.int64) for field in fields], align=True))
     for field in fields:
         rows[field] = fill
     return rows
@@ -97,7 +105,7 @@ def walk_back(waits, sums, details, batch, track, who, what, began, ended, place
     each stretch is added to `sums` by cause.
     """
     places = len(who)
-    cause, on, upto, first = 0, NULL, until, waits.count[0]
+    cause, on, upto, first = np.int64(0), NOBODY, until, waits.count[0]
     for _ in range(places):
         start = max(began[place], since)
         if cause != what[place] or (details and cause == BEHIND_PROMPT):
@@ -111,12 +119,12 @@ def walk_back(waits, sums, details, batch, track, who, what, began, ended, place
         if end < start:
             wait_row(waits, batch, start, upto, upto - start, cause, on, track)
             wait_row(waits, batch, end, start, start - end, HEAD_OF_LINE, behind, track)
-            cause, until = 0, end
+            cause, until = np.int64(0), end
         if until <= since:
             break
     if cause != 0:
         wait_row(waits, batch, until, upto, upto - until, cause, on, track)
-    wait_row(waits, batch, since, until, until - since, QUEUE, NULL, track)
+    wait_row(waits, batch, since, until, until - since, QUEUE, NOBODY, track)
     if not details:
         for row in range(first, waits.count[0]):
             sums[waits.rows[row].cause] += waits.rows[row].waited
