@@ -197,17 +197,12 @@ def _check_scenario(path: Path, sets: Sequence[str]) -> str:
 def _check_trace(path: Path) -> str:
     import toolkit
 
-    broken = toolkit.open(_folder(path)).check()
+    broken = toolkit.open(path).check()
     if broken:
         lines = [f"{path}: {len(broken)} broken invariant{'s'[: len(broken) > 1]}"]
         lines += [f"  {each.name}: {len(each.rows)} rows\n      {each.doc}" for each in broken]
         raise FaultError("\n".join(lines))
     return f"{path}: every invariant holds"
-
-
-def _folder(path: Path) -> Path:
-    """Return the folder of a run named by its folder or its manifest."""
-    return path.parent if path.name == "manifest.json" else path
 
 
 def _explain_arguments(parser: argparse.ArgumentParser) -> None:
@@ -286,7 +281,7 @@ def _document(source: Path) -> Path | Mapping[str, Any]:
         return source
     from toolkit.trace.store import Store
 
-    document: Mapping[str, Any] = Store(_folder(source)).manifest["scenario"]
+    document: Mapping[str, Any] = Store(source).manifest["scenario"]
     return document
 
 
@@ -308,21 +303,31 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "trace", nargs="+", type=Path, metavar="TRACE", help="folders of runs, side by side"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="write the report here")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="default: reports/NAME beside traces/"
+    )
     parser.add_argument("--json", action="store_true", help="print a list of objects, one per run")
 
 
 def _report(arguments: argparse.Namespace) -> int:
     import toolkit
-    from toolkit import runs as of_runs
+    from toolkit import report
 
-    runs = [toolkit.open(_folder(path)) for path in arguments.trace]
-    of_runs.write_report(runs, arguments.output)
+    runs = [toolkit.open(path) for path in arguments.trace]
+    folder = arguments.output or _reports_of(runs)
+    report.write(runs, folder)
     if arguments.json:
         _show_json(runs)
     else:
         _show(runs)
+        print(f"report: {folder}")
     return 0
+
+
+def _reports_of(runs: Sequence[Run]) -> Path:
+    """Return where a report on these runs belongs: named after their scenarios, beside traces/."""
+    names = dict.fromkeys(str(run.manifest["scenario"].get("name", run.name)) for run in runs)
+    return runs[0].path.absolute().parent.parent / "reports" / "-and-".join(names)
 
 
 # -- sql, export, view ---------------------------------------------------------------------------
