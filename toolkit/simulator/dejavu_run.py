@@ -67,12 +67,9 @@ class DejavuRun:
         self._layout = layout
         self._requests = requests
         batch = int(requests.size[0])
-        prompt_us, token_us = (
-            US_PER_S * prompt_stage_s(
-                scenario.timing, scenario.prompt_stages, batch, int(requests.prompt_tokens[0])
-            ),
-            US_PER_S * token_stage_s(scenario.timing, scenario.token_stages, batch),
-        )  # fmt: skip
+        timing, tokens = scenario.timing, int(requests.prompt_tokens[0])
+        prompt_us = _us(prompt_stage_s(timing, scenario.prompt_stages, batch, tokens))
+        token_us = _us(token_stage_s(timing, scenario.token_stages, batch))
         self._prompts: _Prompts | None = None
         arrival = requests.arrival_us
         pipelines = layout.pipelines
@@ -81,7 +78,7 @@ class DejavuRun:
                 arrival,
                 dejavu.play_prompts(arrival, prompt_us),
                 prompt_us,
-                US_PER_S * scenario.timing.cache_s,
+                _us(timing.cache_s),
                 pipelines[0].stages,
             )
             arrival = self._prompts.ready
@@ -210,6 +207,11 @@ def _refuse_too_few(scenario: Scenario, job: Job) -> None:
             str(len(job.tokens)),
             'use more entries or fewer stages, or discipline = "event"',
         )
+
+
+def _us(seconds: float) -> float:
+    """Return microseconds, to 15 digits: what the decimal milliseconds of a scenario stand for."""
+    return float(f"{seconds * US_PER_S:.15g}")
 
 
 def _ns(us: F8) -> I8:

@@ -1,0 +1,163 @@
+"""From a checked scenario to a run on disk: simulate, store, draw, open, report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit.costs.memory import fit
+from toolkit.costs.timing import outside_table
+from toolkit.progress import bar
+from toolkit.scenario.model import Scenario
+
+if TYPE_CHECKING:
+    from toolkit.analytics import Run
+    from toolkit.trace.columns import Chunk
+    from toolkit.workload import Requests
+
+__all__ = ["run", "write_report"]
+
+VERSIONED = ("duckdb", "numba", "numpy", "polars", "pyarrow")
+"""Packages on whose versions the bytes of a run depend."""
+
+
+def run(
+    scenario: Scenario, out: Path | str = ".", *, report: bool = True, quiet: bool = True
+) -> Run | dict[str, Run]:
+    """Simulate a scenario, write its trace and report, and return the opened run.
+
+    A scenario with variants gives a dict of runs by the name of the variant,
+    in the file's order, and one report with all of them side by side.  Traces
+    go to ``out/traces/<run>``, the report to ``out/reports/<scenario>``; what
+    stands there under the same name is replaced once the new one is complete.
+    Unless `quiet`, whatever takes more than a second shows a bar on stderr.
+
+    Raises:
+        InputError: the scenario cannot be simulated, or `out` not written.
+        FaultError: the simulation broke an invariant of its own.
+    """
+    out = Path(out)
+    parts = scenario.variants or (scenario,)
+    opened = {part.variant or part.name: _run_one(part, out, quiet=quiet) for part in parts}
+    if report:
+        with bar(f"report of {scenario.name}", quiet=quiet):
+            write_report(list(opened.values()), out / "reports" / _folder_of_report(scenario))
+    return opened if scenario.variants else next(iter(opened.values()))
+
+
+def write_report(runs: Sequence[Run], folder: Path | None = None) -> Path:
+    """Write the report of opened runs; return its folder.
+
+    Where none is named it stands beside the traces: ``reports/<scenario>``
+    next to ``traces/``, or ``<run>-and-<run>`` for runs of several scenarios.
+    """
+    from toolkit import report
+
+    if folder is None:
+        names = list(dict.fromkeys(str(run.manifest["name"]) for run in runs))
+        name = runs[0].name if len(runs) == 1 else "-and-".join(names)
+        folder = runs[0].path.parent.parent / "reports" / name
+    report.write(runs, folder)
+    return folder
+
+
+def _folder_of_report(scenario: Scenario) -> str:
+    return scenario.name if scenario.variants else scenario.run_name
+
+
+def _run_one(scenario: Scenario, out: Path, *, quiet: bool) -> Run:
+    from toolkit import analytics
+    from toolkit.simulator import simulate
+    from toolkit.trace import store
+    from toolkit.trace.render import render_default
+    from toolkit.workload import build
+
+    requests = build(scenario)
+    folder = out / "traces" / scenario.run_name
+    manifest = _manifest(scenario, requests)
+
+    def draw(written: store.Store) -> None:
+        words = render_default(written) if scenario.trace.renderings else ""
+        if words:
+            manifest["facts"]["notes"].append(words)
+
+    with bar(f"simulating {scenario.run_name}", total=None, quiet=quiet) as advance:
+        chunks = _counted(simulate(scenario, requests), advance)
+        store.write(folder, chunks, manifest, finish=draw)
+    return analytics.open(folder)
+
+
+def _counted(chunks: Iterator[Chunk], advance: Any) -> Iterator[Chunk]:
+    for chunk in chunks:
+        yield chunk
+        advance(len(chunk))
+
+
+def _manifest(scenario: Scenario, requests: Requests) -> dict[str, Any]:
+    """Return what a trace says about itself: all that made it, nothing of when or where."""
+    document = json.dumps(scenario.document, sort_keys=True, ensure_ascii=False)
+    return {
+        "name": scenario.name,
+        "title": scenario.title,
+        "question": scenario.question,
+        "variant": scenario.variant,
+        "discipline": scenario.discipline,
+        "level": scenario.trace.level,
+        "seed": scenario.workload.seed,
+        "scenario": scenario.document,
+        "scenario_sha256": hashlib.sha256(document.encode()).hexdigest(),
+        "workload_sha256": requests.sha256(),
+        "versions": _versions(),
+        "facts": _facts(scenario, requests),
+    }
+
+
+def _versions() -> Mapping[str, str]:
+    from importlib.metadata import version
+
+    from toolkit import __version__
+
+    return {"toolkit": __version__, **{package: version(package) for package in VERSIONED}}
+
+
+def _facts(scenario: Scenario, requests: Requests) -> dict[str, Any]:
+    """Return what a reader of the report must know about the ground its numbers stand on."""
+    return {
+        "link_model": _link_model(scenario),
+        "memory": list(dict.fromkeys(stage.words for stage in fit(scenario))),
+        "outside_table": _outside(scenario, requests),
+        "notes": list(_notes(scenario, requests)),
+    }
+
+
+def _link_model(scenario: Scenario) -> str:
+    if scenario.discipline == "dejavu" or scenario.deployment.kind == "pipeline":
+        return "none"
+    return scenario.hardware.links
+
+
+def _outside(scenario: Scenario, requests: Requests) -> list[str]:
+    """Return why steps lie outside the points their times were measured at, each reason once."""
+    size = scenario.deployment.microbatch_size
+    longest = int((requests.prompt_tokens + requests.output_tokens).max())
+    reasons = {
+        outside_table(scenario.timing, size, int(tokens), 0)
+        for tokens in (requests.prompt_tokens.min(), requests.prompt_tokens.max())
+    } | {outside_table(scenario.timing, size, 0, longest)}
+    return sorted(reasons - {""})
+
+
+def _notes(scenario: Scenario, requests: Requests) -> Iterator[str]:
+    if requests.dropped:
+        yield (
+            f"{requests.dropped} entries are left out: the published programs cut the list into "
+            f"{scenario.deployment.data_parallel} equal parts and drop the rest."
+        )
+    if scenario.discipline == "event" and scenario.workload.entry == "request":
+        yield (
+            "Requests of a microbatch are padded to its longest prompt, and it decodes until its "
+            "longest answer is done."
+        )
