@@ -9,11 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scenario_documents import documents
 
 from toolkit.errors import InputError
-from toolkit.scenario import explain, load
+from toolkit.scenario import explain, key_paths, load
 
 INVALID = Path(__file__).resolve().parent.parent / "invalid"
 CASES = sorted(path.stem for path in INVALID.glob("*.toml"))
@@ -178,3 +182,38 @@ def of_pairs(file: Path) -> dict[str, object]:
         "workload": {"lengths": {"kind": "pairs", "file": str(file)}},
         "timing": {"kind": "fixed", "prompt_ms": 1, "token_ms": 1},
     }
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 10**20)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.dates()
+    | st.sampled_from(["pairs", "times", "catalog", "table", "disaggregated", "request", "event"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["kind", "name", "file", "x"]), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(documents(), st.lists(st.tuples(st.sampled_from(list(key_paths())), anything), max_size=3))
+def test_whatever_is_written_the_answer_is_a_scenario_or_what_is_wrong(
+    document: dict[str, Any], changes: list[tuple[str, object]]
+) -> None:
+    for path, value in changes:
+        place = document
+        *tables, key = path.split(".")
+        for table in tables:
+            inner = place.get(table)
+            place[table] = place = dict(inner) if isinstance(inner, dict) else {}
+        place[key] = value
+    try:
+        scenario = load(document)
+    except InputError:
+        return
+    assert load(scenario.document) == scenario
