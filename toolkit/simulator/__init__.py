@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from toolkit.errors import FaultError, InputError
 from toolkit.scenario.model import Scenario
 from toolkit.simulator.layout import Layout, lay_out
 from toolkit.simulator.outcome import Outcome, Totals, assign_lanes, counters
-from toolkit.simulator.spans import Columns, SpanSorter
+from toolkit.simulator.spans import SpanSorter
 from toolkit.trace.columns import Chunk
 from toolkit.workload import Requests, build
 
@@ -28,7 +29,9 @@ class _Run(Protocol):
     def waits(self) -> Iterator[Chunk]: ...
     def outcome(self) -> Outcome: ...
     def add_totals(self, totals: Totals) -> None: ...
-    def spans(self) -> Iterator[tuple[Columns, int]]: ...
+    def spans(self, sorter: SpanSorter) -> Iterator[int]: ...
+    @property
+    def leads(self) -> npt.NDArray[np.int64]: ...
 
 
 def simulate(scenario: Scenario, requests: Requests | None = None) -> Iterator[Chunk]:
@@ -72,21 +75,19 @@ def simulate(scenario: Scenario, requests: Requests | None = None) -> Iterator[C
     lane_spans = lanes.spans(requests, outcome)
     totals = Totals()
     run.add_totals(totals)
-    totals.add_spans(lane_spans)
     yield layout.machines_chunk()
     yield layout.tracks_chunk(lanes.count)
     yield layout.names_chunk()
     yield outcome.requests_chunk(requests, lanes)
-    yield totals.chunk()
+    yield totals.chunk(lane_spans)
     if level == "requests":
         return
     yield outcome.flows_chunk(lanes, own_slices=level == "full")
     yield from counters(scenario, layout, requests, outcome)
 
-    sorter = SpanSorter(_kept_tracks(layout, lanes.count) if level == "steps" else None)
-    sorter.push(lane_spans)
-    for columns, watermark_ns in run.spans():
-        sorter.push(columns)
+    kept = _kept_tracks(layout, lanes.count) if level == "steps" else None
+    sorter = SpanSorter(run.leads, lane_spans, layout.first_lane, kept)
+    for watermark_ns in run.spans(sorter):
         yield from sorter.release(watermark_ns)
     yield from sorter.release()
 
@@ -102,7 +103,7 @@ def _player(scenario: Scenario, layout: Layout, requests: Requests) -> _Run:
     return EventRun(scenario, layout, requests)
 
 
-def _kept_tracks(layout: Layout, lanes: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _kept_tracks(layout: Layout, lanes: int) -> npt.NDArray[np.bool_]:
     """Return which tracks level `steps` keeps: all but the stages before the last."""
     kept = np.ones(layout.first_lane + lanes, np.bool_)
     for pipeline in layout.pipelines:

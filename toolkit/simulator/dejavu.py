@@ -63,6 +63,8 @@ class Job(NamedTuple):
     ready_us: F8
     tokens: I8
     tracks: I8
+    first: int
+    """Entry of the workload that is request 0 here."""
     prompt_us: float
     token_us: float
     prompts: bool
@@ -156,12 +158,12 @@ def _to_ns(us):
 
 
 @njit(cache=True, nogil=True)
-def advance(job, state, waits, spans, room):
+def advance(job, state, waits, spans, room, limit):
     """Play passes until all requests are done or a buffer has no room for another.
 
-    `room` rows must be free in `waits` before a pass.  Returns the start of
-    the last pass at the first stage in nanoseconds: no later pass starts
-    anything before it.  A `spans` buffer of no rows asks for none.
+    `room` rows must be free in `waits` before a pass; `spans` are written up
+    to row `limit`, 0 asks for none.  Returns the start of the last pass at
+    the first stage in nanoseconds: no later pass starts anything before it.
     """
     stages = len(job.tracks)
     tokens, tracks, details = job.tokens, job.tracks, job.details
@@ -170,13 +172,13 @@ def advance(job, state, waits, spans, room):
     began, ended, busy_since = state.began, state.ended, state.busy_since
     prompt_us, times, busy_ns = state.prompt_us, state.times, state.busy_ns
     places = len(passes)
-    keep = len(spans.rows) > 0
+    keep = limit > 0
     in_use, at, before = run.in_use, run.at, run.place
     last_start = 0.0
     while in_use > 0:
         if waits.count[0] + room > len(waits.rows):
             break
-        if keep and spans.count[0] + stages > len(spans.rows):
+        if keep and spans.count[0] + stages > limit:
             break
         slot = slots[at]
         request = slot.request
@@ -235,9 +237,10 @@ def advance(job, state, waits, spans, room):
                 span.dur = _to_ns(ended[place, stage]) - span.ts
                 span.track = tracks[stage]
                 span.name = PREFILL if prompt else DECODE
-                span.batch = request
+                span.batch = job.first + request
                 span.token = NULL if prompt else tokens[request] - slot.left
                 span.step = run.played
+                span.bytes = NOBODY
             spans.count[0] = first + stages
         passes[place].who = request
         passes[place].what = BEHIND_PROMPT if prompt else BEHIND_BATCH

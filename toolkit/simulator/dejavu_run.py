@@ -13,10 +13,10 @@ from toolkit.errors import InputError
 from toolkit.scenario.model import Scenario
 from toolkit.simulator import dejavu
 from toolkit.simulator.dejavu import Job
-from toolkit.simulator.kernel import span_rows, wait_rows
+from toolkit.simulator.kernel import SPAN_FIELDS, Records, records, span_rows, wait_rows
 from toolkit.simulator.layout import Layout
 from toolkit.simulator.outcome import Outcome, Slice, Totals
-from toolkit.simulator.spans import Columns, columns_of, waits_chunk
+from toolkit.simulator.spans import SPANS_AT_ONCE, SpanSorter, waits_chunk
 from toolkit.trace.columns import NULL, Chunk, name_key
 from toolkit.units import US_PER_S
 from toolkit.workload.requests import Requests
@@ -27,7 +27,6 @@ I8 = npt.NDArray[np.int64]
 F8 = npt.NDArray[np.float64]
 
 WAITS_AT_ONCE = 1 << 16
-SPANS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +90,7 @@ class DejavuRun:
                 ready_us=arrival[first : first + size],
                 tokens=requests.output_tokens[first : first + size].astype(np.int64),
                 tracks=np.array(pipeline.stages, np.int64),
+                first=first,
                 prompt_us=prompt_us,
                 token_us=token_us,
                 prompts=self._prompts is None,
@@ -112,7 +112,7 @@ class DejavuRun:
             room = dejavu.margin(job)
             rows = wait_rows(WAITS_AT_ONCE + room)
             while state.run["in_use"][0]:
-                dejavu.advance(job, state, rows, no_spans, room)
+                dejavu.advance(job, state, rows, no_spans, room, 0)
                 yield waits_chunk(rows, entries[first:])
                 rows.count[0] = 0
 
@@ -174,26 +174,33 @@ class DejavuRun:
                 totals.add(track, "prefill", busy_ns[0], counts[0])
                 totals.add(track, "decode", busy_ns[1], counts[1])
 
-    def spans(self) -> Iterator[tuple[Columns, int]]:
-        """Play once more, yielding spans and the time before which no more will start."""
+    @property
+    def leads(self) -> I8:
+        """The request that each batch's spans carry: every entry leads itself."""
+        return np.arange(len(self._requests))
+
+    def spans(self, sorter: SpanSorter) -> Iterator[int]:
+        """Play once more into a sorter's buffer, yielding how far the play has come, ns.
+
+        Data-parallel parts take turns, always the one that is furthest behind.
+        """
         if self._prompts is not None:
-            yield _prompt_spans(self._prompts), 0
-        entries = np.arange(len(self._requests))
+            sorter.add(_prompt_spans(self._prompts))
         states = [dejavu.new_state(job) for job in self._jobs]
         rooms = [dejavu.margin(job) for job in self._jobs]
-        rows, waits = span_rows(SPANS_AT_ONCE), wait_rows(WAITS_AT_ONCE + max(rooms))
+        waits = wait_rows(WAITS_AT_ONCE + max(rooms))
+        share = SPANS_AT_ONCE // len(self._jobs)
         played_ns = [0] * len(self._jobs)
         active = set(range(len(self._jobs)))
         while active:
             part = min(active, key=lambda part: (played_ns[part], part))
-            rows.count[0] = waits.count[0] = 0
-            job, state = self._jobs[part], states[part]
-            played_ns[part] = int(dejavu.advance(job, state, waits, rows, rooms[part]))
-            columns = columns_of(rows, entries[self._first[part] :])
+            job, state, rows = self._jobs[part], states[part], sorter.buffer
+            waits.count[0] = 0
+            limit = min(int(rows.count[0]) + share, len(rows.rows))
+            played_ns[part] = int(dejavu.advance(job, state, waits, rows, rooms[part], limit))
             if not state.run["in_use"][0]:
                 active.discard(part)
-            columns = {**columns, "step": columns["step"] * len(self._jobs) + np.int32(part)}
-            yield columns, min((played_ns[other] for other in active), default=played_ns[part])
+            yield min((played_ns[other] for other in active), default=played_ns[part])
 
 
 def _refuse_too_few(scenario: Scenario, job: Job) -> None:
@@ -255,20 +262,14 @@ def _wait_rows(
     )
 
 
-def _prompt_spans(prompts: _Prompts) -> Columns:
+def _prompt_spans(prompts: _Prompts) -> Records:
     """Return all spans of the prompt stages, stage by stage."""
     stages, count = len(prompts.tracks), len(prompts.start)
-    began = np.concatenate([_ns(prompts.began(stage)) for stage in range(stages)])
+    spans = records(SPAN_FIELDS, stages * count, NULL)
+    spans["ts"] = np.concatenate([_ns(prompts.began(stage)) for stage in range(stages)])
     ended = np.concatenate([_ns(prompts.ended(stage)) for stage in range(stages)])
-    null = np.full(stages * count, NULL, np.int32)
-    requests = np.tile(np.arange(count, dtype=np.int32), stages)
-    return {
-        "ts_ns": began,
-        "dur_ns": ended - began,
-        "track": np.repeat(np.array(prompts.tracks, np.int32), count),
-        "name": np.full(stages * count, name_key("prefill"), np.int32),
-        "request": requests,
-        "token": null,
-        "step": null,
-        "bytes": null.astype(np.int64),
-    }
+    spans["dur"] = ended - spans["ts"]
+    spans["track"] = np.repeat(prompts.tracks, count)
+    spans["name"] = name_key("prefill")
+    spans["batch"] = np.tile(np.arange(count), stages)
+    return spans

@@ -497,16 +497,16 @@ def _play_pass(plan, state, waits, spans, batch, now):
 
 
 @njit(cache=True, nogil=True)
-def advance(plan, state, waits, spans, room):
+def advance(plan, state, waits, spans, room, limit):
     """Play events until none is left or a buffer has no room for another.
 
-    `room` rows must be free in `waits` before an event.  Returns the time up
-    to which everything has been played: no later call starts anything before
-    it.  A `spans` buffer of no rows asks for none.
+    `room` rows must be free in `waits` before an event; `spans` are written up
+    to row `limit`, 0 asks for none.  Returns the time up to which everything
+    has been played: no later call starts anything before it.
     """
     run, batches = state.run[0], state.batches
-    spans_end = len(spans.rows) - plan.tracks.shape[1] - 2
-    keep = len(spans.rows) > 0
+    keep = limit > 0
+    spans_end = limit - plan.tracks.shape[1] - 2
     while state.heap_size[0] > 0:
         if waits.count[0] + room > len(waits.rows) or (keep and spans.count[0] > spans_end):
             break

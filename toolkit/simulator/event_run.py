@@ -18,7 +18,7 @@ from toolkit.simulator.batches import Batches, pack, plan
 from toolkit.simulator.kernel import span_rows, wait_rows
 from toolkit.simulator.layout import Layout
 from toolkit.simulator.outcome import Outcome, Slice, Totals
-from toolkit.simulator.spans import Columns, columns_of, waits_chunk
+from toolkit.simulator.spans import SPANS_AT_ONCE, SpanSorter, waits_chunk
 from toolkit.trace.columns import NULL, Chunk, name_key
 from toolkit.workload.requests import Requests
 
@@ -27,7 +27,6 @@ __all__ = ["EventRun"]
 I8 = npt.NDArray[np.int64]
 
 WAITS_AT_ONCE = 1 << 16
-SPANS_AT_ONCE = 1 << 18
 
 
 class EventRun:
@@ -47,7 +46,7 @@ class EventRun:
         yield self._packing()
         rows, no_spans = wait_rows(WAITS_AT_ONCE + self._room), span_rows(0)
         while self._state.heap_size[0]:
-            event.advance(self._plan, self._state, rows, no_spans, self._room)
+            event.advance(self._plan, self._state, rows, no_spans, self._room, 0)
             yield waits_chunk(rows, self._batches.lead)
             rows.count[0] = 0
 
@@ -120,22 +119,30 @@ class EventRun:
         state, plan_ = self._state, self._plan
         for pipe, pipeline in enumerate(self._layout.pipelines):
             for server, track in enumerate(pipeline.servers):
-                by_phase = state.busy[pipe, server].tolist()
-                for name, row in zip(("prefill", "decode"), by_phase, strict=True):
-                    link = plan_.linked and server % 2
-                    totals.add(track, "activation" if link else name, *row)
+                prompt, token = state.busy[pipe, server]
+                if plan_.linked and server % 2:
+                    totals.add(track, "activation", *(prompt + token).tolist())
+                else:
+                    totals.add(track, "prefill", *prompt[:2].tolist())
+                    totals.add(track, "decode", *token[:2].tolist())
         for nic, track in zip(state.nics, self._layout.interfaces, strict=False):
             totals.add(track, "kv_transfer", int(nic["busy"]), int(nic["count"]), int(nic["bytes"]))
             totals.add(track, "kv_receive", int(nic["in_busy"]), int(nic["in_count"]))
 
-    def spans(self) -> Iterator[tuple[Columns, int]]:
-        """Play once more, yielding spans and the time before which no more will start."""
+    @property
+    def leads(self) -> I8:
+        """The request that each batch's spans carry."""
+        return self._batches.lead
+
+    def spans(self, sorter: SpanSorter) -> Iterator[int]:
+        """Play once more into a sorter's buffer, yielding how far the play has come, ns."""
         state = event.new_state(self._plan)
-        rows, waits = span_rows(SPANS_AT_ONCE), wait_rows(WAITS_AT_ONCE + self._room)
+        waits = wait_rows(WAITS_AT_ONCE + self._room)
         while state.heap_size[0]:
-            waits.count[0] = rows.count[0] = 0
-            now = event.advance(self._plan, state, waits, rows, self._room)
-            yield columns_of(rows, self._batches.lead), int(now)
+            waits.count[0] = 0
+            rows = sorter.buffer
+            limit = min(int(rows.count[0]) + SPANS_AT_ONCE, len(rows.rows))
+            yield int(event.advance(self._plan, state, waits, rows, self._room, limit))
 
 
 def _find(plan_: event.Plan, batch: I8, passes: I8) -> I8:

@@ -25,7 +25,18 @@ from numba import njit
 
 from toolkit.trace.columns import NULL, name_key
 
-__all__ = ["Rows", "heap_pop", "heap_push", "records", "span_rows", "wait_row", "wait_rows", "walk_back"]
+__all__ = [
+    "Records",
+    "Rows",
+    "heap_pop",
+    "heap_push",
+    "heap_replace",
+    "records",
+    "span_rows",
+    "wait_row",
+    "wait_rows",
+    "walk_back",
+]
 
 # numpy's integers, for numba would compile a helper anew for every value of Python's.
 NOBODY = np.int64(NULL)
@@ -57,6 +68,12 @@ class Rows(NamedTuple):
     def used(self) -> Records:
         """The rows in use, not copied."""
         return self.rows[: int(self.count[0])]
+
+    def grown(self) -> Rows:
+        """Return the same rows with room for twice as many."""
+        more = np.zeros(2 * len(self.rows), self.rows.dtype)
+        more[: len(self.rows)] = self.rows
+        return Rows(self.count, more)
 
 
 def records(fields: Sequence[str], count: int, fill: int = 0) -> Records:
@@ -151,19 +168,15 @@ def heap_push(heap, size, time, key):
 
 
 @njit(cache=True, nogil=True)
-def heap_pop(heap, size):
-    """Remove the smallest entry and return it as (time, key)."""
-    top_time, top_key = heap[0, 0], heap[0, 1]
-    last = size[0] - 1
-    size[0] = last
-    time, key = heap[last, 0], heap[last, 1]
+def heap_replace(heap, size, time, key):
+    """Put an entry in the place of the smallest, of `size` entries."""
     hole = 0
     while True:
         child = 2 * hole + 1
-        if child >= last:
+        if child >= size:
             break
         right = child + 1
-        if right < last and (
+        if right < size and (
             heap[right, 0] < heap[child, 0]
             or (heap[right, 0] == heap[child, 0] and heap[right, 1] < heap[child, 1])
         ):
@@ -175,4 +188,13 @@ def heap_pop(heap, size):
         hole = child
     heap[hole, 0] = time
     heap[hole, 1] = key
+
+
+@njit(cache=True, nogil=True)
+def heap_pop(heap, size):
+    """Remove the smallest entry and return it as (time, key)."""
+    top_time, top_key = heap[0, 0], heap[0, 1]
+    last = size[0] - 1
+    size[0] = last
+    heap_replace(heap, last, heap[last, 0], heap[last, 1])
     return top_time, top_key

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from toolkit.scenario.model import Scenario
 from toolkit.simulator.layout import Layout
-from toolkit.simulator.spans import Columns
+from toolkit.simulator.kernel import SPAN_FIELDS, Records, records
 from toolkit.trace.columns import NULL, Chunk, name_key
 from toolkit.units import HOUR_S, NS_PER_S
 from toolkit.workload.requests import Requests
@@ -133,8 +133,12 @@ class Lanes:
     track: I8
     count: int
 
-    def spans(self, requests: Requests, outcome: Outcome) -> Columns:
-        """Return the phases of every entry on its lane: queued, prefill, transfer, queued, decode."""
+    def spans(self, requests: Requests, outcome: Outcome) -> Records:
+        """Return the phases of every entry on its lane, sorted by time and lane.
+
+        Queued, prefill, transfer, queued again, decode; those that take no
+        time are left out.
+        """
         landed = np.where(outcome.kv_ready == NULL, outcome.prefill_end, outcome.kv_ready)
         decodes = outcome.decode_start != NULL
         begin = np.where(decodes, outcome.decode_start, landed)
@@ -145,24 +149,18 @@ class Lanes:
             ("queued", landed, begin),
             ("decode", begin, np.where(decodes, outcome.finish, begin)),
         ]
-        entries = len(requests)
         since = np.concatenate([phase[1] for phase in phases])
-        until = np.concatenate([phase[2] for phase in phases])
-        kept = until > since
-        name = np.repeat([name_key(phase[0]) for phase in phases], entries)
-        order = np.flatnonzero(kept)
-        order = order[np.lexsort((np.tile(self.track, len(phases))[order], since[order]))]
-        null = np.full(len(order), NULL)
-        return {
-            "ts_ns": since[order],
-            "dur_ns": (until - since)[order],
-            "track": np.tile(self.track, len(phases))[order].astype(np.int32),
-            "name": name[order].astype(np.int32),
-            "request": np.tile(np.arange(entries), len(phases))[order].astype(np.int32),
-            "token": null.astype(np.int32),
-            "step": null.astype(np.int32),
-            "bytes": null.astype(np.int64),
-        }
+        took = np.concatenate([phase[2] for phase in phases]) - since
+        lane = np.tile(self.track, len(phases))
+        order = np.flatnonzero(took > 0)
+        order = order[np.lexsort((lane[order], since[order]))]
+        spans = records(SPAN_FIELDS, len(order), NULL)
+        spans["ts"] = since[order]
+        spans["dur"] = took[order]
+        spans["track"] = lane[order]
+        spans["name"] = np.repeat([name_key(phase[0]) for phase in phases], len(requests))[order]
+        spans["batch"] = np.tile(np.arange(len(requests)), len(phases))[order]
+        return spans
 
 
 def assign_lanes(arrival_ns: I8, finish_ns: I8, first_track: int) -> Lanes:
@@ -190,42 +188,31 @@ class Totals:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self._rows: dict[tuple[int, int], list[int]] = {}
+        self._rows: list[tuple[int, int, int, int, int]] = []
 
-    def add(self, track: int, name: str, busy_ns: int, count: int, nbytes: int = 0) -> None:
-        """Add so much to a track's name; nothing where there is no span."""
+    def add(self, track: int, name: str, busy_ns: int, count: int, nbytes: int = NULL) -> None:
+        """Add the whole of a track's name, once; nothing where there is no span."""
         if count:
-            row = self._rows.setdefault((track, name_key(name)), [0, 0, 0])
-            row[0] += busy_ns
-            row[1] += count
-            row[2] += nbytes
+            self._rows.append((track, name_key(name), busy_ns, count, nbytes))
 
-    def add_spans(self, spans: Columns) -> None:
-        """Add lane spans, which carry no bytes."""
-        keys = spans["track"].astype(np.int64) << 16 | spans["name"].astype(np.int64)
-        each, which = np.unique(keys, return_inverse=True)
-        busy = np.zeros(len(each), np.int64)
-        np.add.at(busy, which, spans["dur_ns"])
-        counts = np.bincount(which, minlength=len(each))
-        for key, total, count in zip(each.tolist(), busy.tolist(), counts.tolist(), strict=True):
-            row = self._rows.setdefault((key >> 16, key & 0xFFFF), [0, 0, 0])
-            row[0] += total
-            row[1] += count
-
-    def chunk(self) -> Chunk:
-        """Return the rows of `totals`."""
-        moving = {name_key("activation"), name_key("kv_transfer")}
-        rows = sorted(self._rows.items())
+    def chunk(self, lanes: Records) -> Chunk:
+        """Return the rows of `totals`, with those of the lanes' spans."""
+        order = np.lexsort((lanes["name"], lanes["track"]))
+        track, name = lanes["track"][order], lanes["name"][order]
+        first = np.flatnonzero(
+            np.concatenate(([True], (track[1:] != track[:-1]) | (name[1:] != name[:-1])))
+        )
+        rows = np.array(sorted(self._rows), np.int64).reshape(-1, 5)
+        busy = np.add.reduceat(lanes["dur"][order], first)
+        count = np.diff(np.append(first, len(order)))
         return Chunk(
             "totals",
             {
-                "track": np.array([track for (track, _), _ in rows], np.int32),
-                "name": np.array([name for (_, name), _ in rows], np.int32),
-                "busy_ns": np.array([row[0] for _, row in rows], np.int64),
-                "count": np.array([row[1] for _, row in rows], np.int64),
-                "bytes": np.array(
-                    [row[2] if name in moving else NULL for (_, name), row in rows], np.int64
-                ),
+                "track": np.concatenate((rows[:, 0], track[first])).astype(np.int32),
+                "name": np.concatenate((rows[:, 1], name[first])).astype(np.int32),
+                "busy_ns": np.concatenate((rows[:, 2], busy)),
+                "count": np.concatenate((rows[:, 3], count)),
+                "bytes": np.concatenate((rows[:, 4], np.full(len(first), NULL))),
             },
         )
 

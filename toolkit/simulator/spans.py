@@ -1,37 +1,31 @@
-"""From filled span buffers to chunks in the order of a store, in bounded memory."""
+"""From span and wait buffers to chunks in the order of a store, in bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
-from toolkit.simulator.kernel import Rows
+from toolkit.simulator.kernel import I8, Records, Rows, heap_push, heap_replace, span_rows
 from toolkit.trace.columns import NULL, Chunk
 
-__all__ = ["Columns", "SpanSorter", "columns_of", "waits_chunk"]
+__all__ = ["SPANS_AT_ONCE", "SpanSorter", "waits_chunk"]
 
-I8 = npt.NDArray[np.int64]
+SPANS_AT_ONCE = 1 << 18
+"""Spans written before they are sorted and passed on."""
 
-Columns = Mapping[str, npt.NDArray[np.generic]]
-
-NAMES = ("ts_ns", "dur_ns", "track", "name", "request", "token", "step", "bytes")
-
-
-def columns_of(buffer: Rows, leads: I8) -> Columns:
-    """Return the spans in use as columns of their stored types; batches become their leads."""
-    rows = buffer.used
-    return {
-        "ts_ns": rows["ts"].copy(),
-        "dur_ns": rows["dur"].copy(),
-        "track": rows["track"].astype(np.int32),
-        "name": rows["name"].astype(np.int32),
-        "request": leads[rows["batch"]].astype(np.int32),
-        "token": rows["token"].astype(np.int32),
-        "step": rows["step"].astype(np.int32),
-        "bytes": rows["bytes"].copy(),
-    }
+COLUMNS = {
+    "ts_ns": np.int64,
+    "dur_ns": np.int64,
+    "track": np.int32,
+    "name": np.int32,
+    "request": np.int32,
+    "token": np.int32,
+    "step": np.int32,
+    "bytes": np.int64,
+}
 
 
 def waits_chunk(buffer: Rows, leads: I8) -> Chunk:
@@ -53,49 +47,124 @@ def waits_chunk(buffer: Rows, leads: I8) -> Chunk:
 
 
 class SpanSorter:
-    """Takes spans roughly in order of time, gives them back sorted by (time, track).
+    """Takes spans as they are played, gives them back sorted by (time, track).
 
-    What was pushed is held back until a watermark passes it: the time before
-    which no later span will start.
+    Players append to `buffer`, each track's spans in order of time, and say up
+    to when they have played: the watermark, before which no later span will
+    start.  What lies before it is merged, track by track and with the spans of
+    request lanes, which are known beforehand; what lies behind it stays.
     """
 
-    def __init__(self, tracks: npt.NDArray[np.bool_] | None = None) -> None:
-        """Keep spans of all tracks, or of those marked in `tracks` (tracks,)."""
-        self._kept = tracks
-        self._pending: list[Columns] = []
+    def __init__(
+        self,
+        leads: I8,
+        lanes: Records,
+        first_lane: int,
+        kept: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Merge with the spans of `lanes`, sorted, on tracks from `first_lane` on.
 
-    def push(self, columns: Columns) -> None:
-        """Add spans, in any order, none before a watermark already passed."""
-        if self._kept is not None:
-            chosen = self._kept[columns["track"]]
-            columns = {name: values[chosen] for name, values in columns.items()}
-        self._pending.append(columns)
+        `leads` (batches,) is the request each batch's spans carry; `kept`
+        (tracks,) marks the tracks to keep, None keeps all.
+        """
+        self.buffer = span_rows(2 * SPANS_AT_ONCE)
+        self._leads = leads
+        self._lanes = lanes
+        self._next_lane = 0
+        self._first_lane = first_lane
+        tracks = max(first_lane, int(lanes["track"].max(initial=-1)) + 1)
+        self._kept = np.ones(tracks, np.bool_) if kept is None else kept
+
+    def add(self, rows: Records) -> None:
+        """Append spans that are known beforehand, each track's in order of time."""
+        while int(self.buffer.count[0]) + len(rows) > len(self.buffer.rows) // 2:
+            self.buffer = self.buffer.grown()
+        first = int(self.buffer.count[0])
+        self.buffer.rows[first : first + len(rows)] = rows
+        self.buffer.count[0] += len(rows)
 
     def release(self, watermark_ns: int | None = None) -> Iterator[Chunk]:
         """Yield the spans that start before the watermark (None: all), sorted."""
-        if not self._pending:
-            return
-        pending = {
-            name: np.concatenate([columns[name] for columns in self._pending]) for name in NAMES
-        }
-        self._pending = []
-        if watermark_ns is not None:
-            early = pending["ts_ns"] < watermark_ns
-            self._pending = [{name: values[~early] for name, values in pending.items()}]
-            pending = {name: values[early] for name, values in pending.items()}
-        if len(pending["ts_ns"]):
-            yield _chunk(pending)
+        watermark = np.iinfo(np.int64).max if watermark_ns is None else watermark_ns
+        until = int(np.searchsorted(self._lanes["ts"], watermark))
+        lanes = self._lanes[self._next_lane : until]
+        self._next_lane = until
+        most = int(self.buffer.count[0]) + len(lanes)
+        columns = {name: np.empty(most, dtype) for name, dtype in COLUMNS.items()}
+        count = _merge(
+            self.buffer, lanes, self._first_lane, watermark, self._leads, self._kept,
+            tuple(columns.values()),
+        )  # fmt: skip
+        if 2 * int(self.buffer.count[0]) > len(self.buffer.rows):
+            self.buffer = self.buffer.grown()
+        if count:
+            used = {name: values[:count] for name, values in columns.items()}
+            yield Chunk("spans", {**used, "depth": np.zeros(count, np.int8)})
 
 
-def _chunk(columns: Columns) -> Chunk:
-    """Return spans sorted by time, those of equal time by track.
+@njit(cache=True, nogil=True)
+def _merge(buffer, lanes, first_lane, watermark, leads, kept, columns):
+    """Merge rows before the watermark into columns, move the others to the front; count rows out.
 
-    Each track's spans are pushed in order of time, so sorting by track first
-    (a radix sort) leaves runs that the second sort only merges.
+    The rows of each track form a list; a heap of the lists' first rows, and of
+    the first lane span, says which row is next.
     """
-    track = columns["track"]
-    few = int(track.max()) <= np.iinfo(np.int16).max
-    by_track = np.argsort(track.astype(np.int16) if few else track, kind="stable")
-    order = by_track[np.argsort(columns["ts_ns"][by_track], kind="stable")]
-    ordered = {name: values[order] for name, values in columns.items()}
-    return Chunk("spans", {**ordered, "depth": np.zeros(len(order), np.int8)})
+    rows, count = buffer.rows, buffer.count[0]
+    following = np.full(count, NULL, np.int64)
+    first = np.full(first_lane, NULL, np.int64)
+    last = np.full(first_lane, NULL, np.int64)
+    for at in range(count):
+        if rows[at].ts < watermark:
+            track = rows[at].track
+            if first[track] == NULL:
+                first[track] = at
+            else:
+                following[last[track]] = at
+            last[track] = at
+    heap = np.empty((first_lane + 1, 2), np.int64)
+    size = np.zeros(1, np.int64)
+    for track in range(first_lane):
+        if first[track] != NULL:
+            heap_push(heap, size, rows[first[track]].ts, np.int64(track))
+    lane = 0
+    if len(lanes) > 0:
+        heap_push(heap, size, lanes[0].ts, lanes[0].track)
+    ts, dur, tracks, name, request, token, step, moved = columns
+    out = 0
+    while size[0] > 0:
+        track = heap[0, 1]
+        if track >= first_lane:
+            row = lanes[lane]
+            lane += 1
+            more = lane < len(lanes)
+            upcoming = lanes[lane if more else 0]
+        else:
+            at = first[track]
+            row = rows[at]
+            at = following[at]
+            more = at != NULL
+            first[track] = at
+            upcoming = rows[at if more else 0]
+        if kept[track]:
+            ts[out] = row.ts
+            dur[out] = row.dur
+            tracks[out] = track
+            name[out] = row.name
+            request[out] = row.batch if track >= first_lane else leads[row.batch]
+            token[out] = row.token
+            step[out] = row.step
+            moved[out] = row.bytes
+            out += 1
+        if more:
+            heap_replace(heap, size[0], upcoming.ts, upcoming.track)
+        else:
+            size[0] -= 1
+            heap_replace(heap, size[0], heap[size[0], 0], heap[size[0], 1])
+    left = 0
+    for at in range(count):
+        if rows[at].ts >= watermark:
+            rows[left] = rows[at]
+            left += 1
+    buffer.count[0] = left
+    return out
+
