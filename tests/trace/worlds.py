@@ -87,7 +87,7 @@ def pipeline(
         began = now
         for stage in range(stages):
             rows.append((now, prompt_ns, stage, prefill, request, None, step, None, 0))
-            rows.append((now, prompt_ns // 2, stage, transfer, request, None, step, None, 1))
+            rows.append((now + 10, prompt_ns // 2, stage, transfer, request, None, step, None, 1))
             now += prompt_ns
         flows.append((request, 0, stages - 1, now - prompt_ns, 0))
         rows.append((began, now - began, lane_track, prefill, request, None, None, None, 0))

@@ -33,7 +33,7 @@ class Sink:
         self._squeeze = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS) if gzip else None
         self._file = file
         self._queue: queue.Queue[Data | None] = queue.Queue(_QUEUE)
-        self._failure: BaseException | None = None
+        self._failure: OSError | None = None
         self._thread = threading.Thread(target=self._drain, name="trace writer", daemon=True)
         self._thread.start()
 
@@ -52,17 +52,19 @@ class Sink:
             raise self._failure
 
     def _drain(self) -> None:
-        squeeze = self._squeeze
-        try:
-            while (data := self._queue.get()) is not None:
+        """Write until told to stop; after a failure, only empty the queue."""
+        for data in iter(self._queue.get, None):
+            if self._failure is None:
                 view = memoryview(cast("Any", data))
-                self._file.write(view if squeeze is None else squeeze.compress(view))
-            if squeeze is not None:
-                self._file.write(squeeze.flush())
-        except BaseException as failure:  # raised again on the caller's thread
+                self._put(view if self._squeeze is None else self._squeeze.compress(view))
+        if self._failure is None and self._squeeze is not None:
+            self._put(self._squeeze.flush())
+
+    def _put(self, data: bytes | memoryview) -> None:
+        try:
+            self._file.write(data)
+        except OSError as failure:  # raised again on the caller's thread
             self._failure = failure
-            while self._queue.get() is not None:
-                pass
 
 
 @contextmanager

@@ -158,23 +158,28 @@ class StoreWriter:
 
     def _drain(self) -> None:
         """Write large tables until told to stop; after a failure, only empty the queue."""
-        try:
+        groups: dict[str, _RowGroups] = {}
+        with self._noted():
             groups = {
                 name: _RowGroups(self.folder, table)
                 for name, table in TABLES.items()
                 if table.large
             }
-            try:
-                while (chunk := self._queue.get()) is not None:
-                    if not self._abandoned:
-                        groups[chunk.table].write(chunk)
-            finally:
-                for one in groups.values():
-                    one.close(abandon=self._abandoned)
-        except BaseException as failure:  # raised again on the caller's thread
-            self._failure = failure
-            while self._queue.get() is not None:
-                pass
+        for chunk in iter(self._queue.get, None):
+            with self._noted():
+                if self._failure is None and not self._abandoned:
+                    groups[chunk.table].write(chunk)
+        for one in groups.values():
+            with self._noted():
+                one.close(abandon=self._abandoned or self._failure is not None)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Keep what goes wrong on the thread, to be raised on the caller's."""
+        try:
+            yield
+        except BaseException as failure:
+            self._failure = self._failure or failure
 
 
 class _RowGroups:
