@@ -135,9 +135,10 @@ class Run:
         """Return the rows of a query as a Polars frame; otherwise like :meth:`sql`."""
         relation = self.sql(query, **parameters)
         try:
-            return relation.pl()
+            frame: pl.DataFrame = relation.pl()
         except duckdb.Error as error:
             raise self._explained(query, error) from error
+        return frame
 
     def check(self) -> list[Broken]:
         """Return every invariant that the trace breaks; a healthy trace breaks none."""

@@ -87,7 +87,8 @@ def _headline(findings: Findings) -> Table:
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in findings["headline"].to_dicts():
         groups.setdefault(row["metric"], []).append(row)
-    rows, strong = [], set()
+    rows: list[list[str]] = []
+    strong: set[tuple[int, int]] = set()
     for metric, cells in groups.items():
         if all(cell["value"] is None for cell in cells):
             continue
@@ -95,9 +96,7 @@ def _headline(findings: Findings) -> Table:
         best = findings.best(cells)
         if best is not None:
             strong.add((len(rows), best + 1))
-        ratios = [
-            words.ratio(cell["ratio_to_first"]) if at else "" for at, cell in enumerate(cells)
-        ]
+        ratios = ["", *(words.ratio(cell["ratio_to_first"]) for cell in cells[1:])]
         rows.append(
             [
                 f"{metric}, {unit}",
@@ -121,8 +120,8 @@ def _unequal_work(findings: Findings) -> str:
 def _why(findings: Findings) -> Iterator[Block]:
     yield Lines([_split(line) for line in findings.answer()[1:]])
     yield Paragraph(
-        "A bubble is a stage that stands still while there is work in its pipeline: a decode pass is "
-        "short, a prompt pass long, and whoever follows a prompt through the stages waits for it.",
+        "A bubble is a stage that stands still while there is work in its pipeline: a decode pass "
+        "is short, a prompt pass long, and whoever follows a prompt through the stages waits for it.",
         "note",
     )
     if findings["timeline"].height:
@@ -182,7 +181,7 @@ def _cost(findings: Findings) -> Iterator[Block]:
                 f"{row['machines']}",
                 words.amount(row["machine_hours"]),
                 *(
-                    _dollars(row[column])
+                    words.dollars(row[column])
                     for column in (
                         "cost_usd",
                         "usd_per_1000_requests",
@@ -213,8 +212,8 @@ def _latency(findings: Findings) -> Iterator[Block]:
     )
     yield _latency_table(findings)
     yield Paragraph(
-        "Percentiles by linear interpolation between order statistics. Each request counts once, an "
-        "entry of several like requests as many times; latency per token, the published "
+        "Percentiles by linear interpolation between order statistics. Each request counts once, "
+        "an entry of several like requests as many times; latency per token, the published "
         "simulators' figure (end-to-end time by output tokens), counts entries.",
         "note",
     )
@@ -242,15 +241,16 @@ def _latency_table(findings: Findings) -> Table:
         for row in findings["latency_percentiles"].to_dicts()
     }
     asked = sorted({percentile for _, _, percentile in late if percentile != 50})
-    rows = []
+    rows: list[list[str]] = []
     for metric, name in _METRICS.items():
         for run, label in findings.labels.items():
             row = spread.get((run, metric))
             if row is not None:
                 values = [row["min_s"], row["median_s"], row["mean_s"]]
                 values += [late.get((run, metric, each)) for each in asked]
-                rows.append([name, label, *map(words.seconds, [*values, row["max_s"]])])
-                name = ""
+                told = any(name == before[0] for before in rows)
+                cells = [words.seconds(value) for value in [*values, row["max_s"]]]
+                rows.append(["" if told else name, label, *cells])
     headers = ["", "run", "min", "median", "mean", *(f"p{each:g}" for each in asked), "max"]
     return Table(headers, rows, words=2)
 
@@ -274,13 +274,13 @@ def _transfers(findings: Findings) -> Iterator[Block]:
     if not moved:
         yield Paragraph("Nothing moved over a link.", "note")
         return
-    names = {"kv_transfer": "KV cache", "activation": "activations"}
+    kinds = {"kv_transfer": "KV cache", "activation": "activations"}
     yield Table(
         ["", "what", "transfers", "volume", "link time", "mean", "mean rate", "busiest link"],
         [
             [
                 findings.labels[str(row["run"])],
-                names[row["name"]],
+                kinds[row["name"]],
                 f"{row['transfers']:,}",
                 words.bytes_of(row["bytes"]),
                 words.seconds(row["busy_s"]),
@@ -321,7 +321,7 @@ def _grounds(findings: Findings) -> Iterator[Block]:
 
 def _timing(manifests: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return each timing source in use, with the words of its provenance."""
-    said = {}
+    said: dict[str, None] = {}
     for manifest in manifests:
         timing = manifest.get("scenario", {}).get("timing", {})
         if timing:
@@ -367,7 +367,7 @@ def _provenance(findings: Findings) -> Iterator[Block]:
     versions = findings.manifests[0].get("versions", {})
     said = ", ".join(f"{name} {version}" for name, version in versions.items())
     yield Paragraph(
-        "Every number is a row of a view over the trace: `toolkit sql TRACE` answers them again, and "
+        "Every number is a row of a view over the trace: `toolkit sql TRACE` asks them again, and "
         f"`tables/` holds what was read. Hashes are the first digits of SHA-256. Made with {said}.",
         "note",
     )
@@ -385,7 +385,3 @@ def _figure(findings: Findings, name: str, draw: Callable[[Width], Drawn], capti
 def _split(line: str) -> tuple[str, str]:
     label, _, rest = line.partition(": ")
     return label, rest
-
-
-def _dollars(value: float | None) -> str:
-    return "–" if value is None else f"${words.amount(value)}"

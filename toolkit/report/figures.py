@@ -14,8 +14,10 @@ from toolkit.report.style import (
     CAUSE_COLOURS,
     PART_COLOURS,
     Width,
-    figure,
-    legend,
+    label_room,
+    panels,
+    rectangles,
+    rows_only,
     run_colours,
     title,
 )
@@ -40,114 +42,125 @@ def timeline(
 ) -> Figure:
     """Draw what each stage did in a short stretch, a panel per run.
 
-    Frames: the views timeline, timeline_pipelines and timeline_window.
+    Frames: the views timeline, timeline_pipelines and timeline_window.  Links
+    that carry KV caches have rows of their own.
     """
-    stages = {run: _stages(_of(pipelines, run)) for run in labels}
-    heights = [_rows_height(len(names)) for names in stages.values()]
-    length = max((row["until_ns"] - row["from_ns"]) / 1e9 for row in windows.to_dicts())
-    drawn = figure(
+    stages = {run: _rows_of(_of(bars, run), _of(pipelines, run)) for run in labels}
+    spans = {
+        str(row["run"]): (row["from_ns"] / 1e9, row["until_ns"] / 1e9) for row in windows.to_dicts()
+    }
+    said = [
+        f"{label} {words.share(_worked(_of(bars, run), len(stages[run]), spans[run]))}"
+        for run, label in labels.items()
+    ]
+    parts = [
+        part
+        for part in ("prefill", "decode", "kv_transfer", "bubble")
+        if part == "bubble" or part in bars["name"].to_list()
+    ]
+    length = max(until - since for since, until in spans.values())
+    drawn, axes = panels(
         width,
-        sum(heights) + 0.55 * len(labels) + 0.6,
-        f"What the stages do in {words.seconds(length)} where prompts meet decodes",
+        f"Where prompts meet decodes, in {words.seconds(length)} stages work: {words.listed(said)}",
+        [_rows_height(len(names)) for names in stages.values()],
+        left=label_room(name for names in stages.values() for name in names),
+        entries=_part_entries(parts),
+        named=True,
     )
-    panels = drawn.subplots(len(labels), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (run, label) in zip(panels, labels.items(), strict=True):
+    for panel, (run, label) in zip(axes, labels.items(), strict=True):
+        panel.set_xlim(*spans[run])
         _timeline_panel(
-            axes, _of(bars, run).to_dicts(), _of(pipelines, run).to_dicts(), stages[run]
+            panel, _of(bars, run).to_dicts(), _of(pipelines, run).to_dicts(), stages[run]
         )
-        (window,) = _of(windows, run).to_dicts()
-        axes.set_xlim(window["from_ns"] / 1e9, window["until_ns"] / 1e9)
-        title(axes, label, run_colours(list(labels.values()))[label])
-    panels[-1].set_xlabel("time since the start, s")
-    legend(drawn, _part_entries(["prefill", "decode", "bubble"]), width)
+        title(panel, label, run_colours(list(labels.values()))[label])
+    axes[-1].set_xlabel("time since the start, s")
     return drawn
 
 
 def _timeline_panel(axes: Axes, bars: Rows, pipelines: Rows, stages: Sequence[str]) -> None:
     """Draw bars on rows; a bar of many small spans is as high as it is busy."""
     row = {name: at for at, name in enumerate(stages)}
-    for back in pipelines:
-        axes.barh(
-            row[back["stage_name"]],
-            back["until_s"] - back["from_s"],
-            left=back["from_s"],
-            height=0.86,
-            color=PART_COLOURS["bubble"],
-            linewidth=0,
-        )
-    for name in ("decode", "prefill", "other"):
-        these = [bar for bar in bars if _part(bar["name"]) == name]
-        heights = [
-            0.86 * bar["busy_s"] / max(bar["until_s"] - bar["from_s"], 1e-12) for bar in these
-        ]
-        axes.bar(
-            [bar["from_s"] for bar in these],
-            heights,
-            width=[bar["until_s"] - bar["from_s"] for bar in these],
-            bottom=[
-                row[bar["stage_name"]] + 0.43 - height
-                for bar, height in zip(these, heights, strict=True)
-            ],
-            align="edge",
-            color=PART_COLOURS[name],
-            linewidth=[0.4 if bar["spans"] == 1 else 0 for bar in these] or 0,
-            edgecolor="white",
-        )
-    axes.set_yticks(range(len(stages)), stages, fontsize=8 if len(stages) <= _MANY else 6)
-    axes.set_ylim(len(stages) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+    since, until = axes.get_xlim()
+    seen = (until - since) / 60
+    rectangles(
+        axes,
+        [
+            (back["from_s"], row[back["stage_name"]] - 0.43, back["until_s"] - back["from_s"], 0.86)
+            for back in pipelines
+        ],
+        PART_COLOURS["bubble"],
+    )
+    for part in ("decode", "prefill", "kv_transfer", "other"):
+        boxes: dict[bool, list[tuple[float, float, float, float]]] = {True: [], False: []}
+        for bar in bars:
+            if _part(bar["name"]) == part:
+                wide = bar["until_s"] - bar["from_s"]
+                high = 0.86 * bar["busy_s"] / max(wide, 1e-12)
+                box = (bar["from_s"], row[bar["stage_name"]] + 0.43 - high, wide, high)
+                boxes[bar["spans"] == 1 and wide > seen].append(box)
+        rectangles(axes, boxes[False], PART_COLOURS[part])
+        rectangles(axes, boxes[True], PART_COLOURS[part], edge=0.6)
+    rows_only(axes, stages, 8 if len(stages) <= _MANY else 6)
+
+
+def _rows_of(bars: pl.DataFrame, pipelines: pl.DataFrame) -> list[str]:
+    """Return the rows of a run's panel: prompt stages, links, token stages, as the views order."""
+    place = {
+        row["stage_name"]: (row["place"], row["rank"], row["track"])
+        for frame in (pipelines, bars)
+        for row in frame.select("stage_name", "place", "rank", "track").unique().to_dicts()
+    }
+    return sorted(place, key=lambda name: place[name]) or ["no stage"]
+
+
+def _worked(bars: pl.DataFrame, rows: int, span: tuple[float, float]) -> float:
+    """Return the share of the shown time of a run's stages that is work."""
+    work = bars.filter(bars["name"] != "kv_transfer")
+    stages = rows - bars.filter(bars["name"] == "kv_transfer")["stage_name"].n_unique()
+    return float(work["busy_s"].sum()) / (max(stages, 1) * (span[1] - span[0]) or 1)
 
 
 def utilisation(stages: pl.DataFrame, labels: Labels, width: Width) -> Figure:
     """Draw what each stage did with the makespan, a panel per run.  Frame: utilisation."""
     groups = {run: _of(stages, run).to_dicts() for run in labels}
-    heights = [_rows_height(len(rows)) for rows in groups.values()]
-    busy = {
-        label: _mean([row["utilisation"] for row in groups[run]]) for run, label in labels.items()
-    }
-    said = [f"{label} {words.share(value)}" for label, value in busy.items()]
-    drawn = figure(
-        width,
-        sum(heights) + 0.5 * len(labels) + 0.7,
-        f"Share of the makespan in which stages work: {words.listed(said)}",
-    )
-    panels = drawn.subplots(len(labels), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (run, label) in zip(panels, labels.items(), strict=True):
-        _utilisation_panel(axes, groups[run])
-        title(axes, label, run_colours(list(labels.values()))[label])
-    panels[-1].set_xlabel("share of the run's makespan, %")
+    said = [
+        f"{label} {words.share(_mean([row['utilisation'] for row in groups[run]]))}"
+        for run, label in labels.items()
+    ]
     kept = ("prefill", "decode", "bubble", "waiting", "finished")
     shown = [p for p in kept if any(r[f"{p}_s"] > 0 for rows in groups.values() for r in rows)]
-    legend(drawn, _part_entries(shown), width)
+    drawn, axes = panels(
+        width,
+        f"Share of the makespan in which stages work: {words.listed(said)}",
+        [_rows_height(len(rows)) for rows in groups.values()],
+        left=label_room(row["stage_name"] for rows in groups.values() for row in rows),
+        between=0.34,
+        named=True,
+        entries=_part_entries(shown),
+    )
+    for panel, (run, label) in zip(axes, labels.items(), strict=True):
+        _utilisation_panel(panel, groups[run], shown)
+        panel.tick_params(axis="x", labelbottom=panel is axes[-1])
+        title(panel, label, run_colours(list(labels.values()))[label])
+    axes[-1].set_xlabel("share of the run's makespan, %")
     return drawn
 
 
-def _utilisation_panel(axes: Axes, rows: Rows) -> None:
-    names = [row["stage_name"] for row in rows]
-    places = range(len(rows))
+def _utilisation_panel(axes: Axes, rows: Rows, parts: Sequence[str]) -> None:
     left = [0.0] * len(rows)
-    for part in ("prefill", "decode", "bubble", "waiting", "finished"):
+    for part in parts:
         values = [100 * row[f"{part}_s"] / (row["makespan_s"] or 1) for row in rows]
-        axes.barh(places, values, left=left, height=0.8, color=PART_COLOURS[part], linewidth=0)
+        boxes = [(left[at], at - 0.4, value, 0.8) for at, value in enumerate(values)]
+        rectangles(axes, boxes, PART_COLOURS[part])
         left = [at + value for at, value in zip(left, values, strict=True)]
-    for place, row in zip(places, rows, strict=True):
+    for place, row in enumerate(rows):
         work = 100 * row["utilisation"]
-        if len(rows) <= _MANY:
+        if len(rows) <= _MANY and work > 6:
             axes.text(
-                max(work - 1, 5),
-                place,
-                f"{work:.0f}",
-                va="center",
-                ha="right",
-                color="white",
-                fontsize=7.5,
+                work - 1, place, f"{work:.0f}", va="center", ha="right", color="white", fontsize=7.5
             )
-    axes.set_yticks(places, names, fontsize=8 if len(rows) <= _MANY else 6)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    rows_only(axes, [row["stage_name"] for row in rows], 8 if len(rows) <= _MANY else 6)
     axes.set_xlim(0, 100)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
 
 
 def latency(curve: pl.DataFrame, medians: pl.DataFrame, labels: Labels, width: Width) -> Figure:
@@ -155,15 +168,15 @@ def latency(curve: pl.DataFrame, medians: pl.DataFrame, labels: Labels, width: W
     metrics = [("ttft", "time to first token"), ("e2e", "end-to-end time")]
     found = {(row["metric"], str(row["run"])): row["median_s"] for row in medians.to_dicts()}
     said = [f"{label} {words.seconds(found.get(('e2e', run)))}" for run, label in labels.items()]
-    rows, columns = (2, 1) if width.narrow else (1, 2)
-    drawn = figure(
-        width,
-        2.6 * rows + 0.4,
-        f"Half of the requests are done after: {words.listed(said)}",
-    )
     colours = run_colours(list(labels.values()))
-    panels = drawn.subplots(rows, columns, squeeze=False).flatten()
-    for axes, (metric, name) in zip(panels, metrics, strict=True):
+    drawn, all_axes = panels(
+        width,
+        f"Half of the requests are done after: {words.listed(said)}",
+        [2.3, 2.3] if width.narrow else [2.4],
+        columns=1 if width.narrow else 2,
+        entries=list(colours.items()),
+    )
+    for axes, (metric, name) in zip(all_axes, metrics, strict=True):
         of_metric = curve.filter(curve["metric"] == metric)
         scale, unit = _second_scale(of_metric["value_s"].max())
         for run, label in labels.items():
@@ -176,7 +189,6 @@ def latency(curve: pl.DataFrame, medians: pl.DataFrame, labels: Labels, width: W
         axes.set_ylim(0, 100)
         axes.set_xlim(left=0)
         axes.grid(visible=True)
-    legend(drawn, list(colours.items()), width)
     return drawn
 
 
@@ -188,8 +200,13 @@ def throughput(windows: pl.DataFrame, labels: Labels, width: Width) -> Figure:
         rows = _of(windows, run)
         mean = _weighted(rows["output_tokens_per_s"], rows["until_s"] - rows["from_s"])
         peaks.append(f"{label} {words.amount(mean)}")
-    drawn = figure(width, 2.9, f"Output tokens per second, on average: {words.listed(peaks)}")
-    axes = drawn.subplots()
+    drawn, (axes,) = panels(
+        width,
+        f"Output tokens per second, on average: {words.listed(peaks)}",
+        [2.4],
+        left=0.75,
+        entries=list(colours.items()),
+    )
     for run, label in labels.items():
         rows = _of(windows, run)
         edges = [*rows["from_s"].to_list(), rows["until_s"].to_list()[-1]] if len(rows) else [0, 0]
@@ -206,7 +223,6 @@ def throughput(windows: pl.DataFrame, labels: Labels, width: Width) -> Figure:
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     axes.grid(visible=True, axis="y")
-    legend(drawn, list(colours.items()), width)
     return drawn
 
 
@@ -219,7 +235,7 @@ def cost(parts: pl.DataFrame, labels: Labels, width: Width) -> Figure:
         if priced
         else ("machine_s", 3600.0, "machine-hours (no price stated)")
     )
-    work = {
+    still = {
         label: sum(
             row[column] / scale
             for row in rows
@@ -227,9 +243,9 @@ def cost(parts: pl.DataFrame, labels: Labels, width: Width) -> Figure:
         )
         for run, label in labels.items()
     }
-    sign = "$" if priced else ""
+    tell = words.dollars if priced else words.amount
     tail = "" if priced else " machine-hours"
-    said = [f"{label} {sign}{words.amount(value)}{tail}" for label, value in work.items()]
+    said = [f"{label} {tell(value)}{tail}" for label, value in still.items()]
     return _stacked(
         f"Paid for stages that stand still: {words.listed(said)}",
         {
@@ -242,7 +258,7 @@ def cost(parts: pl.DataFrame, labels: Labels, width: Width) -> Figure:
         PART_COLOURS,
         unit,
         width,
-        lambda value: f"{sign}{words.amount(value)}",
+        tell,
     )
 
 
@@ -282,15 +298,19 @@ def _stacked(
 ) -> Figure:
     """Draw a horizontal bar per run, its parts in the order of `names`, the larger ones told."""
     shown = [part for part in names if any(bar.get(part) for bar in bars.values())]
-    legend_rows = -(-len(shown) // (2 if width.narrow else 4))
-    drawn = figure(width, 0.42 * len(bars) + 0.7 + 0.2 * legend_rows, heading)
-    axes = drawn.subplots()
+    drawn, (axes,) = panels(
+        width,
+        heading,
+        [0.42 * len(bars)],
+        left=label_room(bars, 9),
+        entries=[(names[part], colours[part]) for part in shown],
+    )
     largest = max((sum(bar.values()) for bar in bars.values()), default=1.0) or 1.0
     for place, bar in enumerate(bars.values()):
         left = 0.0
         for part in shown:
             value = bar.get(part, 0.0)
-            axes.barh(place, value, left=left, height=0.72, color=colours[part], linewidth=0)
+            rectangles(axes, [(left, place - 0.36, value, 0.72)], colours[part])
             if value > largest * (0.16 if width.narrow else 0.075):
                 dark = part in ("prefill", "decode", "work", "other", "transfer", "behind_prompt")
                 axes.text(
@@ -303,13 +323,9 @@ def _stacked(
                     color="white" if dark else "#333333",
                 )
             left += value
-    axes.set_yticks(range(len(bars)), list(bars))
-    axes.set_ylim(len(bars) - 0.5, -0.5)
+    rows_only(axes, list(bars), 9)
     axes.set_xlim(0, largest * 1.01)
     axes.set_xlabel(axis)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    legend(drawn, [(names[part], colours[part]) for part in shown], width)
     return drawn
 
 
@@ -317,20 +333,16 @@ def _of(frame: pl.DataFrame, run: str) -> pl.DataFrame:
     return frame.filter(frame["run"].cast(str) == run)
 
 
-def _stages(pipelines: pl.DataFrame) -> list[str]:
-    return list(dict.fromkeys(pipelines["stage_name"].to_list())) or ["stage"]
-
-
 def _rows_height(rows: int) -> float:
     return max(rows, 1) * (_ROW if rows <= _MANY else _ROW * _MANY / rows + 0.04)
 
 
 def _part(name: str) -> str:
-    return name if name in ("prefill", "decode") else "other"
+    return name if name in ("prefill", "decode", "kv_transfer") else "other"
 
 
 def _part_entries(parts: Sequence[str]) -> list[tuple[str, str]]:
-    return [(words.PARTS[part], PART_COLOURS[part]) for part in parts]
+    return [(words.PARTS.get(part, "KV cache on a link"), PART_COLOURS[part]) for part in parts]
 
 
 def _summed(rows: Rows, names: Mapping[str, str], column: str, scale: float) -> dict[str, float]:
@@ -346,8 +358,8 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _weighted(values: pl.Series, weights: pl.Series) -> float | None:
-    total = weights.sum()
-    return float((values * weights).sum() / total) if total else None
+    total = float(weights.sum())
+    return float((values * weights).sum()) / total if total else None
 
 
 def _second_scale(largest: Any) -> tuple[float, str]:

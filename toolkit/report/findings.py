@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from toolkit import analytics
@@ -77,7 +78,7 @@ class Findings:
         return frame.filter(frame["run"].cast(str) == run)
 
     def facts(self, key: str) -> dict[str, list[str]]:
-        """Return words the runs' manifests carry under ``facts.key``, by label; empty ones left out."""
+        """Return the words under ``facts.key`` of each manifest that has some, by label."""
         found = {}
         for label, manifest in zip(self.labels.values(), self.manifests, strict=True):
             said = manifest.get("facts", {}).get(key) or []
@@ -104,7 +105,10 @@ class Findings:
 
     def title(self) -> str:
         """Return what was simulated."""
-        return str(self["runs"]["title"][0])
+        titles, names = self["runs"]["title"].unique().to_list(), self["runs"]["name"].to_list()
+        if len(titles) == 1:
+            return str(titles[0])
+        return f"{names[0]}: {words.listed(list(self.labels.values()))}"
 
     def question(self) -> str:
         """Return what the scenario asks."""
@@ -118,7 +122,12 @@ class Findings:
 
 
 def find(runs: Sequence[Run]) -> Findings:
-    """Query the runs, side by side where there are several."""
+    """Query the runs, side by side where there are several; the same runs are queried once."""
+    return _find(tuple(runs))
+
+
+@lru_cache(maxsize=2)
+def _find(runs: tuple[Run, ...]) -> Findings:
     stores = [store for run in runs for store in run.stores]
     with analytics.open([store.folder for store in stores]) as together:
         frames = {
@@ -142,7 +151,7 @@ def _verdict(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
     served = f"{won['requests']:,} requests in {words.seconds(won['makespan_s'])}"
     cost = won["cost_usd"]
     if len(rows) == 1:
-        price = "" if cost is None else f", for ${words.amount(cost)}"
+        price = "" if cost is None else f", for {words.dollars(cost)}"
         rate = words.amount(won["requests_per_s"])
         return f"{labels[0]} serves {served}: {rate} requests per second{price}."
     if best == 0:
@@ -157,7 +166,7 @@ def _verdict(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
     price = (
         ""
         if cost is None or first["cost_usd"] is None
-        else f", for ${words.amount(cost)} instead of ${words.amount(first['cost_usd'])}"
+        else f", for {words.dollars(cost)} instead of {words.dollars(first['cost_usd'])}"
     )
     return (
         f"{labels[best]} is first: it serves {served}, {faster:.2f} times as fast as "
@@ -182,4 +191,13 @@ def _occupation(findings: Findings, run: str, label: str) -> str:
             if pool[column] >= 0.005
         ]
         said.append(f"{who} {words.listed(parts)}")
+    moved = [
+        row
+        for row in findings.of("transfer_summary", run).to_dicts()
+        if row["name"] == "kv_transfer"
+    ]
+    said += [
+        f"KV caches hold the busiest link {words.share(row['busiest_link_share'])} of the time"
+        for row in moved
+    ]
     return f"{label}: {'; '.join(said)}."

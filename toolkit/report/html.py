@@ -98,8 +98,8 @@ def _row(table: Table, row: int, cells: Sequence[str]) -> str:
         body = _words(value) + (f" <small>{escape(more)}</small>" if more else "")
         if (row, at) in table.strong:
             body = f"<strong>{body}</strong>"
-        tag = 'th scope="row"' if at == 0 else "td"
-        found.append(f"<{tag}{_kind(table, at)}>{body}</{tag.split()[0]}>")
+        tag, more = ("th", ' scope="row"') if at == 0 else ("td", "")
+        found.append(f"<{tag}{more}{_kind(table, at)}>{body}</{tag}>")
     return f"<tr>{''.join(found)}</tr>"
 
 

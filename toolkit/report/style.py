@@ -1,14 +1,19 @@
-"""One look for all figures: colours with a meaning, two widths, the same bytes every time."""
+"""One look for all figures: colours with a meaning, two widths, the same bytes every time.
+
+matplotlib is imported where something is drawn and nowhere else: it takes
+half a second that a terminal summary should not wait for.
+"""
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,9 +25,11 @@ __all__ = [
     "PART_COLOURS",
     "WIDE",
     "Width",
-    "figure",
-    "legend",
+    "label_room",
     "look",
+    "panels",
+    "rectangles",
+    "rows_only",
     "run_colours",
     "svg",
     "title",
@@ -35,6 +42,7 @@ PART_COLOURS = {
     "bubble": "#f4b6ab",
     "waiting": "#e9edf0",
     "finished": "#cfd6db",
+    "kv_transfer": "#1b9e77",
 }
 """What a stage does keeps one colour in every figure: work is dark, loss is pale."""
 
@@ -77,6 +85,7 @@ _SETTINGS = {
     "legend.fontsize": 9,
     "hatch.linewidth": 0.6,
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "svg.hashsalt": "toolkit",
     "svg.id": "",
     "figure.facecolor": "white",
@@ -93,6 +102,7 @@ class Width:
 
     @property
     def narrow(self) -> bool:
+        """Whether things that stand side by side go under each other."""
         return self.inches < 5
 
 
@@ -108,52 +118,127 @@ def look() -> Iterator[None]:
     """Draw in this style inside the block."""
     import matplotlib
 
-    matplotlib.use("Agg")
-    known = {key: value for key, value in _SETTINGS.items() if key in matplotlib.rcParams}
+    known: dict[Any, Any] = {
+        key: value for key, value in _SETTINGS.items() if key in matplotlib.rcParams
+    }
     with matplotlib.rc_context(known):
         yield
 
 
-def figure(width: Width, height: float, question_title: str) -> Figure:
-    """Return an empty figure whose axes are `height` inches high, under its title."""
+def panels(
+    width: Width,
+    heading: str,
+    heights: Sequence[float],
+    *,
+    columns: int = 1,
+    left: float = 0.6,
+    between: float = 0.55,
+    entries: Sequence[tuple[str, str]] = (),
+    named: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure under its title, with axes of `heights` inches and a key of colours below.
+
+    `left` and `between` are the inches beside and between axes, for their
+    labels, `named` makes room for a name above each; `entries` are (label,
+    colour).  Everything is placed by arithmetic:
+    matplotlib's own layout draws each figure twice.
+    """
     from matplotlib.figure import Figure
 
-    lines = textwrap.wrap(question_title, width.characters)
-    head = 0.1 + 0.19 * len(lines)
-    drawn = Figure(figsize=(width.inches, height + head), layout="constrained")
-    drawn.get_layout_engine().set(rect=(0, 0, 1, height / (height + head)))
+    lines = textwrap.wrap(heading, width.characters, break_on_hyphens=False)
+    head = 0.16 + 0.19 * len(lines) + (0.27 if named else 0.08)
+    in_a_row = _entries_in_a_row([label for label, _ in entries], width)
+    foot = 0.5 + 0.21 * -(-len(entries) // max(in_a_row, 1)) + 0.05
+    rows = len(heights)
+    total = head + sum(heights) + between * (rows - 1) + foot
+    drawn = Figure(figsize=(width.inches, total))
     drawn.text(
-        0.012,
-        1 - 0.03 / (height + head),
+        0.05 / width.inches,
+        1 - 0.05 / total,
         "\n".join(lines),
         va="top",
-        ha="left",
         fontsize=10.5,
         fontweight="bold",
         linespacing=1.25,
     )
-    return drawn
+    axes = []
+    right, gap = 0.12, left
+    wide = (width.inches - left - right - gap * (columns - 1)) / columns
+    top = total - head
+    for height in heights:
+        for column in range(columns):
+            x = left + column * (wide + gap)
+            box = (x / width.inches, (top - height) / total, wide / width.inches, height / total)
+            axes.append(drawn.add_axes(box))
+        top -= height + between
+    if entries:
+        _legend(drawn, entries, in_a_row, total)
+    return drawn, axes
+
+
+def _entries_in_a_row(labels: Sequence[str], width: Width) -> int:
+    """Return how many entries of a key of colours fit side by side."""
+    for count in range(len(labels), 1, -1):
+        columns = [max(map(len, labels[column::count])) for column in range(count)]
+        if sum(0.5 + 0.078 * column for column in columns) <= width.inches:
+            return count
+    return 1
+
+
+def _legend(drawn: Figure, entries: Sequence[tuple[str, str]], in_a_row: int, total: float) -> None:
+    from matplotlib.patches import Patch
+
+    # matplotlib fills columns first: deal the entries so that rows read in order.
+    rows = -(-len(entries) // in_a_row)
+    dealt = [
+        entries[row * in_a_row + column]
+        for column in range(in_a_row)
+        for row in range(rows)
+        if row * in_a_row + column < len(entries)
+    ]
+    drawn.legend(
+        handles=[Patch(facecolor=colour, label=label) for label, colour in dealt],
+        loc="lower left",
+        bbox_to_anchor=(0, 0.02 / total),
+        ncols=in_a_row,
+        handlelength=1.1,
+        handleheight=0.9,
+        columnspacing=1.3,
+        borderaxespad=0.2,
+    )
+
+
+def label_room(labels: Iterable[str], size: float = 8) -> float:
+    """Return the inches that tick labels of a font size need to the left of axes."""
+    return 0.16 + max((len(label) for label in labels), default=0) * size * 0.0088
+
+
+def rectangles(
+    axes: Axes, boxes: Sequence[tuple[float, float, float, float]], colour: str, edge: float = 0
+) -> None:
+    """Draw (x, y, width, height) boxes as one collection: hundreds cost what one does."""
+    from matplotlib.collections import PolyCollection
+
+    corners = [
+        [(x, y), (x + wide, y), (x + wide, y + high), (x, y + high)] for x, y, wide, high in boxes
+    ]
+    axes.add_collection(
+        PolyCollection(corners, facecolors=colour, edgecolors="white", linewidths=edge),
+        autolim=False,
+    )
+
+
+def rows_only(axes: Axes, names: Sequence[str], size: float = 8) -> None:
+    """Turn the y axis into named rows, the first on top."""
+    axes.set_yticks(range(len(names)), names, fontsize=size)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
 
 
 def title(axes: Axes, text: str, colour: str = "#333333") -> None:
     """Name a panel."""
     axes.set_title(text, color=colour, pad=5)
-
-
-def legend(drawn: Figure, entries: Sequence[tuple[str, str]], width: Width) -> None:
-    """Explain colours in a row below the figure."""
-    from matplotlib.patches import Patch
-
-    handles = [Patch(facecolor=colour, label=label) for label, colour in entries]
-    drawn.legend(
-        handles=handles,
-        loc="outside lower left",
-        ncols=2 if width.narrow else min(len(handles), 4),
-        handlelength=1.2,
-        handleheight=0.9,
-        columnspacing=1.4,
-        borderaxespad=0.2,
-    )
 
 
 def run_colours(labels: Sequence[str]) -> dict[str, str]:

@@ -24,12 +24,25 @@ _BAR = 30
 
 _CELLS = {
     "prefill": ("█", "yellow"),
-    "decode": ("█", "blue"),
+    "decode": ("▓", "blue"),
     "bubble": ("░", "red"),
     "waiting": ("·", "bright_black"),
     "finished": (" ", "bright_black"),
 }
 """A part's cell and colour; work is solid, so that the bar reads without colour too."""
+
+_METRICS = {
+    "ttft": "first token",
+    "tpot": "per token after it",
+    "e2e": "end to end",
+    "latency_per_token": "per token, by entry",
+}
+
+_LINKS = {
+    "per_nic": "a link for each machine",
+    "shared": "one link for all",
+    "none": "no link held",
+}
 
 _STAGES = 16
 """Stages of a run shown one by one; beyond, the averages of its roles."""
@@ -71,57 +84,54 @@ def _headline(findings: Findings) -> RenderableType:
 
 def _latency(findings: Findings) -> RenderableType:
     """Return the latencies of each run, the scenario's percentiles among them."""
-    late = findings["latency_percentiles"].to_dicts()
-    asked = sorted({row["percentile"] for row in late if row["percentile"] != 50})[-3:]
-    table = _table("latency", "run", title_style="bold")
-    for column in ("median", "mean", *(f"p{each:g}" for each in asked), "max"):
-        table.add_column(column, justify="right")
+    late = {
+        (str(row["run"]), row["metric"], row["percentile"]): row["value_s"]
+        for row in findings["latency_percentiles"].to_dicts()
+    }
     spread = {
         (str(row["run"]), row["metric"]): row for row in findings["latency_summary"].to_dicts()
     }
-    names = {
-        "ttft": "first token",
-        "tpot": "per token after",
-        "e2e": "end to end",
-        "latency_per_token": "per token (entries)",
-    }
-    for metric, name in names.items():
-        for at, (run, label) in enumerate(findings.labels.items()):
+    asked = sorted({percentile for _, _, percentile in late if percentile != 50})[-3:]
+    table = _table("latency")
+    for column in ("median", "mean", *(f"p{each:g}" for each in asked), "max"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for metric, name in _METRICS.items():
+        if not any((run, metric) in spread for run in findings.labels):
+            continue
+        several = len(findings.labels) > 1
+        if several:
+            table.add_row(Text(name, "italic"))
+        for run, label in findings.labels.items():
             row = spread.get((run, metric))
-            if row is None:
-                continue
-            these = {
-                each["percentile"]: each["value_s"]
-                for each in late
-                if str(each["run"]) == run and each["metric"] == metric
-            }
-            values = [row["median_s"], row["mean_s"], *(these.get(each) for each in asked)]
-            table.add_row(
-                name if at == 0 else "",
-                label,
-                *(words.seconds(value) for value in [*values, row["max_s"]]),
-            )
+            if row is not None:
+                values = [row["median_s"], row["mean_s"]]
+                values += [late.get((run, metric, each)) for each in asked]
+                cells = [words.seconds(value) for value in [*values, row["max_s"]]]
+                table.add_row(f"  {label}" if several else name, *cells)
     return Group(table, _note("percentiles by linear interpolation; each request counts once"))
 
 
 def _stages(findings: Findings) -> RenderableType:
-    """Return a bar for each stage: what it did with the makespan."""
-    table = _table("what the stages did", "", "work", "bubbles", "")
-    for column in table.columns[2:4]:
-        column.justify = "right"
+    """Return a bar for each stage: what it did with the makespan.  Stages alike share one."""
+    table = _table("stages")
+    table.add_column("work", justify="right", no_wrap=True)
+    table.add_column("bubbles", justify="right", no_wrap=True)
+    table.add_column("what they did with the makespan", no_wrap=True, min_width=_BAR)
+    several = len(findings.labels) > 1
     for run, label in findings.labels.items():
-        rows = findings.of("utilisation", run).to_dicts()
+        rows = _alike(findings.of("utilisation", run).to_dicts())
         if len(rows) > _STAGES:
             rows = _by_role(findings.of("pool_utilisation", run).to_dicts())
-        for at, row in enumerate(rows):
+        if several:
+            table.add_row(Text(label, "italic"))
+        for row in rows:
             table.add_row(
-                Text(label if at == 0 else "", "bold"),
-                row["stage_name"],
+                f"  {row['stage_name']}" if several else row["stage_name"],
                 words.share(row["utilisation"]),
                 words.share(row["bubble_share"]),
                 _bar(row),
             )
-    key = Text("    ")
+    key = Text()
     for part, (cell, colour) in _CELLS.items():
         if cell.strip():
             key.append(cell, colour).append(f" {words.PARTS[part]}   ", "dim")
@@ -130,24 +140,25 @@ def _stages(findings: Findings) -> RenderableType:
 
 def _transfers(findings: Findings) -> RenderableType:
     """Return what moved between machines, beside the link model that decides its time."""
-    rows = findings["transfer_summary"].to_dicts()
+    rows = [row for row in findings["transfer_summary"].to_dicts() if row["transfers"]]
     if not rows:
         return Text("")
-    table = _table("transfers", "run", "", "volume", "mean time", "rate", "busiest link")
-    for column in table.columns[3:]:
-        column.justify = "right"
-    table.columns[2].header = "links"
-    for row in rows:
-        rate = row["mean_gbit_per_s"]
-        table.add_row(
-            {"kv_transfer": "KV cache", "activation": "activations"}[row["name"]],
-            findings.labels[str(row["run"])],
-            row["link_model"],
-            words.bytes_of(row["bytes"]),
-            words.seconds(row["mean_transfer_s"]),
-            "–" if rate is None else f"{words.amount(rate)} Gbit/s",
-            words.share(row["busiest_link_share"]),
-        )
+    table = _table("transfers")
+    for column in ("volume", "mean", "Gbit/s", "busiest link"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for run, label in findings.labels.items():
+        these = [row for row in rows if str(row["run"]) == run]
+        if these:
+            links = _LINKS.get(these[0]["link_model"], these[0]["link_model"])
+            table.add_row(Text(f"{label} ({links})", "italic"))
+        for row in these:
+            table.add_row(
+                {"kv_transfer": "  KV cache", "activation": "  activations"}[row["name"]],
+                words.bytes_of(row["bytes"]),
+                words.seconds(row["mean_transfer_s"]),
+                words.amount(row["mean_gbit_per_s"]),
+                words.share(row["busiest_link_share"]),
+            )
     return table
 
 
@@ -161,8 +172,8 @@ def _places(findings: Findings) -> RenderableType:
     return Group(Text(""), *lines)
 
 
-def _table(*headers: str, title_style: str = "") -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+def _table(*headers: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for header in headers:
         table.add_column(header, overflow="fold")
     return table
@@ -182,6 +193,27 @@ def _metrics(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 def _with_ratio(text: str, ratio: float | None, at: int) -> str:
     return text if at == 0 or ratio is None else f"{text} {words.ratio(ratio)}"
+
+
+def _alike(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row for neighbours that did the same to half a percent, named first .. last."""
+    kept: list[tuple[list[dict[str, Any]], tuple[Any, ...]]] = []
+    for row in rows:
+        looks = (
+            row["role"],
+            row["replica"],
+            *(round(200 * row[f"{part}_s"] / (row["makespan_s"] or 1)) for part in _CELLS),
+        )
+        if kept and kept[-1][1] == looks:
+            kept[-1][0].append(row)
+        else:
+            kept.append(([row], looks))
+    return [group[0] | {"stage_name": _span_of(group)} for group, _ in kept]
+
+
+def _span_of(group: Sequence[Mapping[str, Any]]) -> str:
+    first, last = group[0]["stage_name"], group[-1]["stage_name"]
+    return str(first) if len(group) == 1 else f"{first} – {last.rsplit(' ', 1)[-1]}"
 
 
 def _by_role(pools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -17,6 +17,9 @@ __all__ = [
     "share",
 ]
 
+_SPACE = "\N{NO-BREAK SPACE}"
+"""Between a number and its unit."""
+
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 
@@ -25,8 +28,8 @@ PARTS = {
     "decode": "decode",
     "other": "other work",
     "bubble": "bubble",
-    "waiting": "no work yet, or between requests",
-    "finished": "no work any more",
+    "waiting": "waiting for requests",
+    "finished": "nothing left to do",
 }
 """Parts of a stage's time, in the order in which they are shown."""
 
@@ -46,7 +49,7 @@ CAUSES = {
 
 
 def amount(value: float | None, digits: int = 3) -> str:
-    """Return a number with `digits` significant digits and thousands apart; a dash for none.
+    """Return a number with `digits` significant digits or all before the point; a dash for none.
 
     >>> amount(2484.13), amount(0.0123456), amount(12.0), amount(None)
     ('2,484', '0.0123', '12.0', '–')
@@ -55,9 +58,8 @@ def amount(value: float | None, digits: int = 3) -> str:
         return "–"
     if value == 0:
         return "0"
-    places = digits - 1 - math.floor(math.log10(abs(value)))
-    rounded = round(value, places)
-    return f"{rounded:,.{max(places, 0)}f}" if abs(value) >= 1e-6 else f"{value:.{digits - 1}e}"
+    places = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
+    return f"{value:,.{places}f}" if abs(value) >= 1e-6 else f"{value:.{digits - 1}e}"
 
 
 def in_unit(values: Sequence[float | None], unit: str) -> tuple[list[str], str]:
@@ -66,6 +68,8 @@ def in_unit(values: Sequence[float | None], unit: str) -> tuple[list[str], str]:
     >>> in_unit([0.25, 0.5], "s")
     (['250', '500'], 'ms')
     """
+    if unit == "USD":
+        return [dollars(value).removeprefix("$") for value in values], unit
     if unit != "s":
         return [amount(value) for value in values], unit
     largest = max((abs(value) for value in values if value is not None), default=0.0)
@@ -74,37 +78,49 @@ def in_unit(values: Sequence[float | None], unit: str) -> tuple[list[str], str]:
 
 
 def seconds(value: float | None) -> str:
-    """Return a duration in the unit that suits it.
+    r"""Return a duration in the unit that suits it.
 
     >>> seconds(0.0469), seconds(1328.4)
-    ('46.9 ms', '1,328 s')
+    ('46.9\xa0ms', '1,328\xa0s')
     """
     (text,), unit = in_unit([value], "s")
-    return "–" if value is None else f"{text} {unit}"
+    return "–" if value is None else f"{text}{_SPACE}{unit}"
+
+
+def dollars(value: float | None) -> str:
+    """Return an amount of money: to the cent, or three digits where cents say nothing.
+
+    >>> dollars(18.9), dollars(0.00432), dollars(None)
+    ('$18.90', '$0.00432', '–')
+    """
+    if value is None:
+        return "–"
+    return f"${value:,.2f}" if value >= 1 or value == 0 else f"${amount(value)}"
 
 
 def bytes_of(value: float | None) -> str:
-    """Return a size in decimal units.
+    r"""Return a size in decimal units.
 
     >>> bytes_of(75_500_000_000)
-    '75.5 GB'
+    '75.5\xa0GB'
     """
     if value is None:
         return "–"
     scale, unit = next((each for each in _BYTES if abs(value) >= each[0]), _BYTES[-1])
-    return f"{amount(value / scale)} {unit}"
+    return f"{amount(value / scale)}{_SPACE}{unit}"
 
 
 def share(value: float | None) -> str:
-    """Return a share as percent, to a tenth below ten.
+    r"""Return a share as percent, to a tenth below ten.
 
     >>> share(0.4237), share(0.037), share(None)
-    ('42 %', '3.7 %', '–')
+    ('42\xa0%', '3.7\xa0%', '–')
     """
     if value is None or not math.isfinite(value):
         return "–"
     percent = 100 * value
-    return f"{percent:.0f} %" if abs(percent) >= 9.95 or percent == 0 else f"{percent:.1f} %"
+    digits = 0 if abs(percent) >= 9.95 or percent == 0 else 1
+    return f"{percent:.{digits}f}{_SPACE}%"
 
 
 def ratio(value: float | None) -> str:

@@ -1,8 +1,9 @@
--- What the stages did in the stretch that the timeline shows.  Empty at trace level `requests`; at
--- `steps` only last stages.
--- Grain: one row per bar of a stage: a span, or as many spans of one name as lie closer together
+-- What the stages, and the links that carry KV caches, did in the stretch that the timeline shows.
+-- Empty at trace level `requests`; at `steps` only last stages.
+-- Grain: one row per bar of a track: a span, or as many spans of one name as lie closer together
 -- than a five-hundredth of the stretch.
 -- Reads: timeline_window, spans, tracks.
+-- Definition: `place` puts links between the stages that send and those that decode.
 -- Units: seconds; `busy_s` of from_s .. until_s were work, in `spans` pieces.
 CREATE OR REPLACE VIEW timeline AS
 WITH
@@ -17,7 +18,7 @@ WITH
         FROM spans
         JOIN timeline_window USING (run)
         WHERE
-            spans.track_kind = 'stage'
+            (spans.track_kind = 'stage' OR spans.name = 'kv_transfer')
             AND spans.depth = 0
             AND spans.ts_ns < timeline_window.until_ns
             AND spans.end_ns > timeline_window.from_ns
@@ -45,6 +46,7 @@ WITH
     )
 SELECT
     numbered.run,
+    CASE WHEN tracks.kind = 'link' THEN 1 WHEN tracks.role = 'token' THEN 2 ELSE 0 END AS place,
     tracks.rank,
     tracks.track,
     tracks.name AS stage_name,
@@ -58,10 +60,11 @@ FROM numbered
 JOIN tracks USING (run, track)
 GROUP BY
     numbered.run,
+    tracks.kind,
     tracks.rank,
     tracks.track,
     tracks.name,
     tracks.role,
     numbered.name,
     numbered.bar
-ORDER BY numbered.run, tracks.rank, tracks.track, from_s;
+ORDER BY numbered.run, place, tracks.rank, tracks.track, from_s;

@@ -4,6 +4,7 @@
 CREATE OR REPLACE VIEW timeline_pipelines AS
 SELECT
     tracks.run,
+    CASE WHEN tracks.role = 'token' THEN 2 ELSE 0 END AS place,
     tracks.rank,
     tracks.track,
     tracks.name AS stage_name,
@@ -16,4 +17,4 @@ WHERE
     tracks.kind = 'stage'
     AND pipeline_work.from_ns < timeline_window.until_ns
     AND pipeline_work.until_ns > timeline_window.from_ns
-ORDER BY tracks.run, tracks.rank, tracks.track, from_s;
+ORDER BY tracks.run, place, tracks.rank, tracks.track, from_s;
