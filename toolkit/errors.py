@@ -54,6 +54,7 @@ class InputError(ToolkitError):
     exit_code = 2
 
     def __init__(self, file: str, problems: Iterable[Problem]) -> None:
+        """Collect what is wrong with `file` (or a command, or an option)."""
         self.file = file
         self.problems = tuple(problems)
         super().__init__(str(self))

@@ -217,7 +217,8 @@ def _over(link: Link, nbytes: npt.NDArray[np.generic]) -> I8:
     """Return ns that so many bytes hold a link."""
     each, which = np.unique(nbytes, return_inverse=True)
     held = np.array([ns(transfer_s(link, float(value))) for value in each], np.int64)
-    return held[which.reshape(nbytes.shape)]
+    over: I8 = held[which.reshape(nbytes.shape)]
+    return over
 
 
 def _transfers(scenario: Scenario, layout: Layout, batches: Batches) -> I8:
@@ -236,7 +237,9 @@ def _transfers(scenario: Scenario, layout: Layout, batches: Batches) -> I8:
     if stated is not None:
         of_stage = shares * scenario.prompt_stages
         took = np.broadcast_to(np.rint(stated * of_stage * NS_PER_S).astype(np.int64), shape)
-        tail = np.broadcast_to(np.rint(stated * of_stage / layers * NS_PER_S).astype(np.int64), shape)
+        tail = np.broadcast_to(
+            np.rint(stated * of_stage / layers * NS_PER_S).astype(np.int64), shape
+        )
     elif link is not None:
         took = _over(link, nbytes)
         tail = _over(link, np.rint(nbytes / layers).astype(np.int64))
@@ -255,7 +258,8 @@ def _stated_transfer_s(scenario: Scenario) -> float | None:
 
 
 def _kv_bytes(model: Model | None, tokens: I8) -> npt.NDArray[np.float64]:
-    return tokens * (0.0 if model is None else model.kv_bytes_per_token)
+    per_token = 0.0 if model is None else model.kv_bytes_per_token
+    return np.multiply(tokens, per_token, dtype=np.float64)
 
 
 def _room(scenario: Scenario, batches: Batches) -> I8:
@@ -265,9 +269,7 @@ def _room(scenario: Scenario, batches: Batches) -> I8:
     to the longest member.
     """
     prompt = _kv_bytes(scenario.model, batches.size * batches.prompt_tokens)
-    both = _kv_bytes(
-        scenario.model, batches.size * (batches.prompt_tokens + batches.output_tokens)
-    )
+    both = _kv_bytes(scenario.model, batches.size * (batches.prompt_tokens + batches.output_tokens))
     return np.stack([prompt, both], axis=1).astype(np.int64)
 
 
@@ -302,5 +304,3 @@ def _capacity(scenario: Scenario, layout: Layout) -> I8:
     return np.array(
         [int(room(len(p.stages)) + buffers.get(p.role, 0.0)) for p in layout.pipelines], np.int64
     )
-
-

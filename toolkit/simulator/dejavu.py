@@ -31,6 +31,7 @@ from toolkit.simulator.kernel import (
     PREFILL,
     QUEUE,
     Records,
+    Rows,
     records,
     wait_row,
     walk_back,
@@ -153,12 +154,12 @@ def margin(job: Job) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _to_ns(us):
+def _to_ns(us: float) -> int:
     return np.int64(np.rint(us * NS))
 
 
 @njit(cache=True, nogil=True)
-def advance(job, state, waits, spans, room, limit):
+def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: int) -> int:
     """Play passes until all requests are done or a buffer has no room for another.
 
     `room` rows must be free in `waits` before a pass; `spans` are written up
@@ -176,9 +177,9 @@ def advance(job, state, waits, spans, room, limit):
     in_use, at, before = run.in_use, run.at, run.place
     last_start = 0.0
     while in_use > 0:
-        if waits.count[0] + room > len(waits.rows):
+        if waits.filled[0] + room > len(waits.rows):
             break
-        if keep and spans.count[0] + stages > limit:
+        if keep and spans.filled[0] + stages > limit:
             break
         slot = slots[at]
         request = slot.request
@@ -230,7 +231,7 @@ def advance(job, state, waits, spans, room, limit):
             for stage in range(stages):
                 busy_ns[stage, phase] += _to_ns(ended[place, stage]) - _to_ns(began[place, stage])
         if keep:
-            first = spans.count[0]
+            first = spans.filled[0]
             for stage in range(stages):
                 span = spans.rows[first + stage]
                 span.ts = _to_ns(began[place, stage])
@@ -241,7 +242,7 @@ def advance(job, state, waits, spans, room, limit):
                 span.token = NULL if prompt else tokens[request] - slot.left
                 span.step = run.played
                 span.bytes = NOBODY
-            spans.count[0] = first + stages
+            spans.filled[0] = first + stages
         passes[place].who = request
         passes[place].what = BEHIND_PROMPT if prompt else BEHIND_BATCH
         before = place
@@ -281,22 +282,22 @@ def advance(job, state, waits, spans, room, limit):
 
 
 @njit(cache=True, nogil=True)
-def _enter(job, state, waits, at, place):
+def _enter(job: Job, state: State, waits: Rows, at: int, place: int) -> None:
     """Write what a request waited for before its first pass: a free slot, then the stage."""
     slot = state.slots[at]
     arrived = job.ready_us[slot.request]
     start = max(state.ended[place, 0], state.slot_us[at, 0])
     free = min(max(state.slot_us[at, 1], arrived), start)
     since, until = _to_ns(arrived), _to_ns(free)
-    wait_row(
-        waits, slot.request, since, until, until - since, QUEUE, slot.freed_by, job.tracks[0]
-    )
+    wait_row(waits, slot.request, since, until, until - since, QUEUE, slot.freed_by, job.tracks[0])
     if free < start:
         _held(job, state, waits, at, np.int64(0), place, free, start)
 
 
 @njit(cache=True, nogil=True)
-def _held(job, state, waits, at, stage, place, since, until):
+def _held(
+    job: Job, state: State, waits: Rows, at: int, stage: int, place: int, since: float, until: float
+) -> None:
     """Say who held `stage` between two times, where that takes a look at every earlier pass."""
     walk_back(
         waits,
@@ -315,7 +316,7 @@ def _held(job, state, waits, at, stage, place, since, until):
 
 
 @njit(cache=True, nogil=True)
-def _end(job, state, waits, at):
+def _end(job: Job, state: State, waits: Rows, at: int) -> None:
     """Write a request's summed waits, take it out of its slot and let the next one in."""
     slot, run = state.slots[at], state.run[0]
     since = _to_ns(state.times[slot.request, START])
@@ -337,7 +338,7 @@ def _end(job, state, waits, at):
 
 
 @njit(cache=True, nogil=True)
-def _close_ranks(state):
+def _close_ranks(state: State) -> int:
     """Drop slots whose request ended with none to follow; return how many are left."""
     kept = 0
     run = state.run[0]
@@ -355,7 +356,7 @@ def _close_ranks(state):
 
 
 @njit(cache=True, nogil=True)
-def play_prompts(arrival_us, prompt_us):
+def play_prompts(arrival_us: F8, prompt_us: float) -> F8:
     """Return when each prompt starts on the first prompt stage, microseconds, in list order."""
     start = np.empty(len(arrival_us))
     free = 0.0

@@ -114,7 +114,7 @@ class DejavuRun:
             while state.run["in_use"][0]:
                 dejavu.advance(job, state, rows, no_spans, room, 0)
                 yield waits_chunk(rows, entries[first:])
-                rows.count[0] = 0
+                rows.filled[0] = 0
 
     def outcome(self) -> Outcome:
         """Return what became of each entry, once all is played."""
@@ -195,8 +195,8 @@ class DejavuRun:
         while active:
             part = min(active, key=lambda part: (played_ns[part], part))
             job, state, rows = self._jobs[part], states[part], sorter.buffer
-            waits.count[0] = 0
-            limit = min(int(rows.count[0]) + share, len(rows.rows))
+            waits.filled[0] = 0
+            limit = min(int(rows.filled[0]) + share, len(rows.rows))
             played_ns[part] = int(dejavu.advance(job, state, waits, rows, rooms[part], limit))
             if not state.run["in_use"][0]:
                 active.discard(part)

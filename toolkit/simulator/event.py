@@ -31,6 +31,7 @@ from toolkit.simulator.kernel import (
     PREFILL,
     QUEUE,
     Records,
+    Rows,
     heap_pop,
     heap_push,
     records,
@@ -204,14 +205,14 @@ def margin(plan: Plan, state: State) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _schedule(state, time, kind, batch, part):
+def _schedule(state: State, time: int, kind: int, batch: int, part: int) -> None:
     heap_push(
         state.heap, state.heap_size, time, (kind << KIND_SHIFT) | (batch << BATCH_SHIFT) | part
     )
 
 
 @njit(cache=True, nogil=True)
-def _call_head(plan, state, queue):
+def _call_head(plan: Plan, state: State, queue: int) -> None:
     """Schedule the arrival of a queue's head, once."""
     at = state.queues[queue]
     if at.head < plan.queue_start[queue + 1] and at.scheduled <= at.head:
@@ -221,7 +222,7 @@ def _call_head(plan, state, queue):
 
 
 @njit(cache=True, nogil=True)
-def _place_for(plan, state, queue):
+def _place_for(plan: Plan, state: State, queue: int) -> int:
     """Return the pipeline the head of a queue would enter."""
     if plan.split or len(plan.queue_start) > 2:
         return queue
@@ -233,7 +234,7 @@ def _place_for(plan, state, queue):
 
 
 @njit(cache=True, nogil=True)
-def _obstacle(plan, state, pipe, batch):
+def _obstacle(plan: Plan, state: State, pipe: int, batch: int) -> int:
     """Return why a batch may not enter a pipeline now, 0 if it may."""
     want, pipes, here = plan.batches[batch], plan.pipes, state.pipes[pipe]
     if plan.split:
@@ -248,7 +249,7 @@ def _obstacle(plan, state, pipe, batch):
 
 
 @njit(cache=True, nogil=True)
-def _admit(plan, state, waits, queue, now, by):
+def _admit(plan: Plan, state: State, waits: Rows, queue: int, now: int, by: int) -> None:
     """Let batches at the head of a queue in, as far as there is place and room.
 
     `by` is the batch whose going made place.  What a batch waited for is
@@ -264,7 +265,7 @@ def _admit(plan, state, waits, queue, now, by):
         pipe = _place_for(plan, state, queue)
         cause = _obstacle(plan, state, pipe, batch)
         since = max(at.since, ready)
-        if at.cause != cause and at.cause != 0:
+        if at.cause not in (cause, 0):
             wait_row(waits, batch, since, now, now - since, at.cause, by, NOBODY)
             since = now
         at.since = since
@@ -289,7 +290,7 @@ def _admit(plan, state, waits, queue, now, by):
 
 
 @njit(cache=True, nogil=True)
-def _sum_up(state, waits, batch, until):
+def _sum_up(state: State, waits: Rows, batch: int, until: int) -> None:
     """Write a batch's summed waits since the last time, a row for each cause."""
     since = state.batches[batch].summed
     for cause in (QUEUE, BEHIND_PROMPT, BEHIND_BATCH, LINK_BUSY):
@@ -300,7 +301,16 @@ def _sum_up(state, waits, batch, until):
 
 
 @njit(cache=True, nogil=True)
-def _send(plan, state, waits, spans, batch, number, now):
+def _send(
+    plan: Plan,
+    state: State,
+    waits: Rows,
+    spans: Rows,
+    batch: int,
+    number: int,
+    now: int,
+    keep: bool,
+) -> None:
     """Put one part of a KV cache on its way, as soon as both interfaces are free.
 
     The part leaves when its first layer is done and its interfaces are free;
@@ -331,8 +341,8 @@ def _send(plan, state, waits, spans, batch, number, now):
         else:
             nic.in_busy += end - start
             nic.in_count += 1
-        if len(spans.rows) > 0:
-            span = spans.rows[spans.count[0]]
+        if keep:
+            span = spans.rows[spans.filled[0]]
             span.ts = start
             span.dur = end - start
             span.track = plan.nic_tracks[number]
@@ -341,14 +351,14 @@ def _send(plan, state, waits, spans, batch, number, now):
             span.token = NULL
             span.step = NULL
             span.bytes = moved if side == 0 else NULL
-            spans.count[0] += 1
+            spans.filled[0] += 1
     this.parts_left -= 1
     if this.parts_left == 0:
         _land(state, waits, batch)
 
 
 @njit(cache=True, nogil=True)
-def _land(state, waits, batch):
+def _land(state: State, waits: Rows, batch: int) -> None:
     """Every part of a KV cache is under way: say when it will have arrived, and what held it."""
     this = state.batches[batch]
     since, end = this.prefill_end, max(this.landing, this.prefill_end)
@@ -361,7 +371,7 @@ def _land(state, waits, batch):
 
 
 @njit(cache=True, nogil=True)
-def _let_decode(plan, state, waits, batch, now):
+def _let_decode(plan: Plan, state: State, waits: Rows, batch: int, now: int) -> None:
     """A KV cache has arrived: its prompt machines have room again, and it may decode."""
     run, this = state.run[0], state.batches[batch]
     state.pipes[0].used -= plan.batches[batch].prompt_room
@@ -377,7 +387,7 @@ def _let_decode(plan, state, waits, batch, now):
 
 
 @njit(cache=True, nogil=True)
-def _let_go(plan, state, waits, batch, now):
+def _let_go(plan: Plan, state: State, waits: Rows, batch: int, now: int) -> None:
     """A batch has finished: give its place and its room to the next."""
     run, pipe = state.run[0], state.batches[batch].pipe
     state.pipes[pipe].in_flight -= 1
@@ -399,7 +409,7 @@ def _let_go(plan, state, waits, batch, now):
 
 
 @njit(cache=True, nogil=True)
-def _ship(plan, state, batch, place):
+def _ship(plan: Plan, state: State, batch: int, place: int) -> None:
     """A prompt pass is settled: its first stage falls free, and its KV cache leaves in parts."""
     this = state.batches[batch]
     _schedule(state, state.times[0, place, 0, 1], STAGE_FREE, batch, WHOLE)
@@ -415,130 +425,147 @@ def _ship(plan, state, batch, place):
 
 
 @njit(cache=True, nogil=True)
-def _play_pass(plan, state, waits, spans, batch, now):
-    """Take one pass of a batch through its pipeline; return its place in the ring."""
-    this, linked, details = state.batches[batch], plan.linked, plan.details
-    number = this.pipe
-    pipe, passes, times = state.pipes[number], state.passes[number], state.times[number]
-    prompts, tracks, busy = state.prompts[number], plan.tracks[number], state.busy[number]
-    prompt = this.start == NULL
-    phase = 0 if prompt else 1
-    before = pipe.place
-    place = before + 1 if before + 1 < len(passes) else 0
-    ready = now
-    for server in range(len(tracks)):
-        track = tracks[server]
-        if track == NULL:
-            break
-        link = linked and server % 2 == 1
-        start = times[before, server, 1]
-        if start <= ready:
-            start = ready
-        elif link:
-            if details:
-                on = passes[before, 0]
-                wait_row(waits, batch, ready, start, start - ready, LINK_BUSY, on, track)
-            else:
-                state.sums[batch, LINK_BUSY] += start - ready
-        elif prompts[server, 0] > ready:
-            walk_back(
-                waits, state.sums[0 if details else batch], details, batch, track,
-                passes[:, 0], passes[:, 1], times[:, server, 0], times[:, server, 1],
-                before, ready, start,
-            )  # fmt: skip
-        else:
-            turn = min(max(prompts[server, 1], ready), start)
-            if details:
-                on = pipe.prompt_who
-                wait_row(waits, batch, ready, turn, turn - ready, BEHIND_PROMPT, on, track)
-                on = passes[before, 0]
-                wait_row(waits, batch, turn, start, start - turn, BEHIND_BATCH, on, track)
-            else:
-                state.sums[batch, BEHIND_PROMPT] += turn - ready
-                state.sums[batch, BEHIND_BATCH] += start - turn
-        took = plan.service[batch, 2 * phase + (1 if link else 0)]
-        moved = plan.moved[batch, phase] if link else NULL
-        ready = start + took
-        times[place, server, 0] = start
-        times[place, server, 1] = ready
-        busy[server, phase, 0] += took
-        busy[server, phase, 1] += 1
-        busy[server, phase, 2] += max(moved, 0)
-        if prompt:
-            prompts[server, 0] = start
-            prompts[server, 1] = ready
-            if not link:
-                this.prefill_last = start
-        if len(spans.rows) > 0:
-            span = spans.rows[spans.count[0]]
-            span.ts = start
-            span.dur = took
-            span.track = track
-            span.name = ACTIVATION if link else (PREFILL if prompt else DECODE)
-            span.batch = batch
-            span.token = NULL if prompt else this.token
-            span.step = state.run[0].steps
-            span.bytes = moved
-            spans.count[0] += 1
-    passes[place, 0] = batch
-    passes[place, 1] = BEHIND_PROMPT if prompt else BEHIND_BATCH
-    pipe.place = place
-    state.run[0].steps += 1
-    if prompt:
-        this.start = times[place, 0, 0]
-        this.prefill_end = ready
-        this.summed = this.start
-        pipe.prompt_who = batch
-    else:
-        if this.token == 0:
-            this.decode_start = times[place, 0, 0]
-        this.token += 1
-    return place, ready, prompt
+def _held(
+    plan: Plan,
+    state: State,
+    waits: Rows,
+    pipe: int,
+    server: int,
+    batch: int,
+    ready: int,
+    start: int,
+) -> None:
+    """Say who held a stage between two times, where that takes a look at every earlier pass."""
+    passes, times = state.passes[pipe], state.times[pipe]
+    walk_back(
+        waits, state.sums[0 if plan.details else batch], plan.details, batch,
+        plan.tracks[pipe, server], passes[:, 0], passes[:, 1],
+        times[:, server, 0], times[:, server, 1], state.pipes[pipe].place, ready, start,
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
-def advance(plan, state, waits, spans, room, limit):
+def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit: int) -> int:
     """Play events until none is left or a buffer has no room for another.
 
     `room` rows must be free in `waits` before an event; `spans` are written up
     to row `limit`, 0 asks for none.  Returns the time up to which everything
     has been played: no later call starts anything before it.
     """
-    run, batches = state.run[0], state.batches
+    run, batches, pipes, sums = state.run[0], state.batches, state.pipes, state.sums
+    heap, heap_size = state.heap, state.heap_size
+    passes, times, prompts, busy = state.passes, state.times, state.prompts, state.busy
+    tracks, service, moved = plan.tracks, plan.service, plan.moved
+    wanted, marks, mark_ns = plan.batches, plan.marks, state.mark_ns
+    linked, split, details = plan.linked, plan.split, plan.details
+    servers, places = tracks.shape[1], passes.shape[1]
+    waits_end = len(waits.rows) - room
+    spans_end = limit - servers - 2
     keep = limit > 0
-    spans_end = limit - plan.tracks.shape[1] - 2
-    while state.heap_size[0] > 0:
-        if waits.count[0] + room > len(waits.rows) or (keep and spans.count[0] > spans_end):
+    while heap_size[0] > 0:
+        if waits.filled[0] > waits_end or (keep and spans.filled[0] > spans_end):
             break
-        now, key = heap_pop(state.heap, state.heap_size)
+        now, key = heap_pop(heap, heap_size)
         run.now = now
         kind = key >> KIND_SHIFT
         batch = (key >> BATCH_SHIFT) & BATCH_MASK
-        part = key & PART_MASK
-        if kind == PASS:
-            this = batches[batch]
-            place, ready, prompt = _play_pass(plan, state, waits, spans, batch, now)
-            if this.mark < plan.batches[batch].end_mark and plan.marks[this.mark] == this.token:
-                state.mark_ns[this.mark] = ready
-                this.mark += 1
-                if not plan.details:
-                    _sum_up(state, waits, batch, ready)
-            if prompt and plan.split:
-                _ship(plan, state, batch, place)
-            if this.token == plan.batches[batch].passes:
-                this.finish = ready
-                _schedule(state, ready, FINISHED, batch, WHOLE)
-            elif not (prompt and plan.split):
-                _schedule(state, ready, PASS, batch, WHOLE)
-        elif kind == TRANSFER:
-            _send(plan, state, waits, spans, batch, part, now)
-        elif kind == ARRIVED:
-            _admit(plan, state, waits, part, now, NOBODY)
-        elif kind == STAGE_FREE:
-            state.pipes[0].stage_busy = 0
-            _admit(plan, state, waits, WHOLE, now, batch)
-        elif kind == LANDED:
-            _let_decode(plan, state, waits, batch, now)
+        if kind != PASS:
+            part = key & PART_MASK
+            if kind == TRANSFER:
+                _send(plan, state, waits, spans, batch, part, now, keep)
+            elif kind == ARRIVED:
+                _admit(plan, state, waits, part, now, NOBODY)
+            elif kind == STAGE_FREE:
+                pipes[0].stage_busy = 0
+                _admit(plan, state, waits, WHOLE, now, batch)
+            elif kind == LANDED:
+                _let_decode(plan, state, waits, batch, now)
+            else:
+                _let_go(plan, state, waits, batch, now)
+            continue
+
+        # A pass: through the servers of its pipeline, one after the other.
+        this = batches[batch]
+        pipe = this.pipe
+        prompt = this.start == NULL
+        phase = 0 if prompt else 1
+        before = pipes[pipe].place
+        place = before + 1 if before + 1 < places else 0
+        ready = now
+        for server in range(servers):
+            track = tracks[pipe, server]
+            if track == NULL:
+                break
+            link = linked and server % 2 == 1
+            start = times[pipe, before, server, 1]
+            if start <= ready:
+                start = ready
+            elif link:
+                if details:
+                    on = passes[pipe, before, 0]
+                    wait_row(waits, batch, ready, start, start - ready, LINK_BUSY, on, track)
+                else:
+                    sums[batch, LINK_BUSY] += start - ready
+            elif prompts[pipe, server, 0] > ready:
+                _held(plan, state, waits, pipe, server, batch, ready, start)
+            else:
+                # The stage had begun its last prompt before: decodes filled what that did not.
+                turn = min(max(prompts[pipe, server, 1], ready), start)
+                if details:
+                    on = pipes[pipe].prompt_who
+                    wait_row(waits, batch, ready, turn, turn - ready, BEHIND_PROMPT, on, track)
+                    on = passes[pipe, before, 0]
+                    wait_row(waits, batch, turn, start, start - turn, BEHIND_BATCH, on, track)
+                else:
+                    sums[batch, BEHIND_PROMPT] += turn - ready
+                    sums[batch, BEHIND_BATCH] += start - turn
+            took = service[batch, 2 * phase + (1 if link else 0)]
+            volume = moved[batch, phase] if link else NULL
+            ready = start + took
+            times[pipe, place, server, 0] = start
+            times[pipe, place, server, 1] = ready
+            busy[pipe, server, phase, 0] += took
+            busy[pipe, server, phase, 1] += 1
+            busy[pipe, server, phase, 2] += max(volume, 0)
+            if prompt and not link:
+                this.prefill_last = start
+            if keep:
+                span = spans.rows[spans.filled[0]]
+                span.ts = start
+                span.dur = took
+                span.track = track
+                span.name = ACTIVATION if link else (PREFILL if prompt else DECODE)
+                span.batch = batch
+                span.token = NULL if prompt else this.token
+                span.step = run.steps
+                span.bytes = volume
+                spans.filled[0] += 1
+        passes[pipe, place, 0] = batch
+        passes[pipe, place, 1] = BEHIND_PROMPT if prompt else BEHIND_BATCH
+        pipes[pipe].place = place
+        run.steps += 1
+        if prompt:
+            this.start = times[pipe, place, 0, 0]
+            this.prefill_end = ready
+            this.summed = this.start
+            pipes[pipe].prompt_who = batch
+            for server in range(servers):
+                prompts[pipe, server, 0] = times[pipe, place, server, 0]
+                prompts[pipe, server, 1] = times[pipe, place, server, 1]
         else:
-            _let_go(plan, state, waits, batch, now)
+            if this.token == 0:
+                this.decode_start = times[pipe, place, 0, 0]
+            this.token += 1
+        if this.mark < wanted[batch].end_mark and marks[this.mark] == this.token:
+            mark_ns[this.mark] = ready
+            this.mark += 1
+            if not details:
+                _sum_up(state, waits, batch, ready)
+        if prompt and split:
+            _ship(plan, state, batch, place)
+        if this.token == wanted[batch].passes:
+            this.finish = ready
+            heap_push(heap, heap_size, ready, (FINISHED << KIND_SHIFT) | (batch << BATCH_SHIFT))
+        elif not (prompt and split):
+            heap_push(heap, heap_size, ready, (PASS << KIND_SHIFT) | (batch << BATCH_SHIFT))
     return run.now

@@ -48,7 +48,7 @@ class EventRun:
         while self._state.heap_size[0]:
             event.advance(self._plan, self._state, rows, no_spans, self._room, 0)
             yield waits_chunk(rows, self._batches.lead)
-            rows.count[0] = 0
+            rows.filled[0] = 0
 
     def _packing(self) -> Chunk:
         """Return each request's wait for its microbatch to be ready."""
@@ -139,9 +139,9 @@ class EventRun:
         state = event.new_state(self._plan)
         waits = wait_rows(WAITS_AT_ONCE + self._room)
         while state.heap_size[0]:
-            waits.count[0] = 0
+            waits.filled[0] = 0
             rows = sorter.buffer
-            limit = min(int(rows.count[0]) + SPANS_AT_ONCE, len(rows.rows))
+            limit = min(int(rows.filled[0]) + SPANS_AT_ONCE, len(rows.rows))
             yield int(event.advance(self._plan, state, waits, rows, self._room, limit))
 
 

@@ -59,21 +59,21 @@ WAIT_FIELDS = ("batch", "since", "until", "waited", "cause", "on_batch", "on_tra
 
 
 class Rows(NamedTuple):
-    """A buffer of rows being filled; `count[0]` of them are in use."""
+    """A buffer of rows being filled; `filled[0]` of them are in use."""
 
-    count: I8
+    filled: I8
     rows: Records
 
     @property
     def used(self) -> Records:
         """The rows in use, not copied."""
-        return self.rows[: int(self.count[0])]
+        return self.rows[: int(self.filled[0])]
 
     def grown(self) -> Rows:
         """Return the same rows with room for twice as many."""
         more = np.zeros(2 * len(self.rows), self.rows.dtype)
         more[: len(self.rows)] = self.rows
-        return Rows(self.count, more)
+        return Rows(self.filled, more)
 
 
 def records(fields: Sequence[str], count: int, fill: int = 0) -> Records:
@@ -95,11 +95,20 @@ def wait_rows(capacity: int) -> Rows:
 
 
 @njit(cache=True, nogil=True)
-def wait_row(waits, batch, since, until, waited, cause, on_batch, on_track):
+def wait_row(
+    waits: Rows,
+    batch: int,
+    since: int,
+    until: int,
+    waited: int,
+    cause: int,
+    on_batch: int,
+    on_track: int,
+) -> None:
     """Append one wait of `waited` nanoseconds between two times, unless it is empty."""
     if waited <= 0:
         return
-    row = waits.rows[waits.count[0]]
+    row = waits.rows[waits.filled[0]]
     row.batch = batch
     row.since = since
     row.until = until
@@ -107,11 +116,24 @@ def wait_row(waits, batch, since, until, waited, cause, on_batch, on_track):
     row.cause = cause
     row.on_batch = on_batch
     row.on_track = on_track
-    waits.count[0] += 1
+    waits.filled[0] += 1
 
 
 @njit(cache=True, nogil=True)
-def walk_back(waits, sums, details, batch, track, who, what, began, ended, place, since, until):
+def walk_back(
+    waits: Rows,
+    sums: I8,
+    details: bool,
+    batch: int,
+    track: int,
+    who: I8,
+    what: I8,
+    began: I8,
+    ended: I8,
+    place: int,
+    since: int,
+    until: int,
+) -> None:
     """Say who held a server from `since` to `until`, walking back from the pass at `place`.
 
     `who`, `what`, `began`, `ended` (places,) remember the last passes in a
@@ -122,7 +144,7 @@ def walk_back(waits, sums, details, batch, track, who, what, began, ended, place
     each stretch is added to `sums` by cause.
     """
     places = len(who)
-    cause, on, upto, first = np.int64(0), NOBODY, until, waits.count[0]
+    cause, on, upto, first = np.int64(0), NOBODY, until, waits.filled[0]
     for _ in range(places):
         start = max(began[place], since)
         if cause != what[place] or (details and cause == BEHIND_PROMPT):
@@ -143,16 +165,16 @@ def walk_back(waits, sums, details, batch, track, who, what, began, ended, place
         wait_row(waits, batch, until, upto, upto - until, cause, on, track)
     wait_row(waits, batch, since, until, until - since, QUEUE, NOBODY, track)
     if not details:
-        for row in range(first, waits.count[0]):
+        for row in range(first, waits.filled[0]):
             sums[waits.rows[row].cause] += waits.rows[row].waited
-        waits.count[0] = first
+        waits.filled[0] = first
 
 
 # A heap is an int64 array (capacity, 2) of (time, key), smallest first; `size[0]` are in use.
 
 
 @njit(cache=True, nogil=True)
-def heap_push(heap, size, time, key):
+def heap_push(heap: I8, size: I8, time: int, key: int) -> None:
     """Add an entry."""
     child = size[0]
     size[0] = child + 1
@@ -168,7 +190,7 @@ def heap_push(heap, size, time, key):
 
 
 @njit(cache=True, nogil=True)
-def heap_replace(heap, size, time, key):
+def heap_replace(heap: I8, size: int, time: int, key: int) -> None:
     """Put an entry in the place of the smallest, of `size` entries."""
     hole = 0
     while True:
@@ -191,7 +213,7 @@ def heap_replace(heap, size, time, key):
 
 
 @njit(cache=True, nogil=True)
-def heap_pop(heap, size):
+def heap_pop(heap: I8, size: I8) -> tuple[int, int]:
     """Remove the smallest entry and return it as (time, key)."""
     top_time, top_key = heap[0, 0], heap[0, 1]
     last = size[0] - 1

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from toolkit.costs.memory import stage_layers
 from toolkit.scenario.model import Scenario
@@ -65,6 +64,7 @@ class Layout:
 
     @property
     def machines(self) -> int:
+        """Number of machines."""
         return sum(len(pipeline.machines) for pipeline in self.pipelines)
 
     @property
@@ -138,9 +138,7 @@ class Layout:
 
     def names_chunk(self) -> Chunk:
         """Return the rows of `names`: the whole vocabulary, so keys never move."""
-        return Chunk(
-            "names", {"name": np.arange(len(NAMES), dtype=np.int32), "text": list(NAMES)}
-        )
+        return Chunk("names", {"name": np.arange(len(NAMES), dtype=np.int32), "text": list(NAMES)})
 
 
 def lay_out(scenario: Scenario) -> Layout:
@@ -191,7 +189,7 @@ def _with_links(scenario: Scenario, pipelines: list[Pipeline], first: int) -> La
         return Layout(scenario, tuple(pipelines), link_names=tuple(names))
     prompt, token = pipelines
     if hardware.links == "shared":
-        interfaces = (new_track(NULL, "shared link KV"),)
+        interfaces: tuple[int, ...] = (new_track(NULL, "shared link KV"),)
         out = into = [0] * hardware.machines
     else:
         interfaces = tuple(
@@ -200,13 +198,15 @@ def _with_links(scenario: Scenario, pipelines: list[Pipeline], first: int) -> La
         )
         out = into = list(range(len(interfaces)))
     return Layout(
-        scenario, tuple(pipelines), interfaces, tuple(_parts(prompt, token, out, into)), tuple(names)
+        scenario,
+        tuple(pipelines),
+        interfaces,
+        tuple(_parts(prompt, token, out, into)),
+        tuple(names),
     )
 
 
-def _parts(
-    prompt: Pipeline, token: Pipeline, out: list[int], into: list[int]
-) -> Iterator[Part]:
+def _parts(prompt: Pipeline, token: Pipeline, out: list[int], into: list[int]) -> Iterator[Part]:
     """Yield the overlaps of the two pipelines' layers, in the order of layers.
 
     Without a model each stage counts as many equal layers as make both
@@ -244,5 +244,3 @@ def _place(layout: Layout, pipeline: Pipeline, stage: int) -> str:
 
 def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
-
-

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.scenario.model import Scenario
-from toolkit.simulator.layout import Layout
 from toolkit.simulator.kernel import SPAN_FIELDS, Records, records
+from toolkit.simulator.layout import Layout
 from toolkit.trace.columns import NULL, Chunk, name_key
 from toolkit.units import HOUR_S, NS_PER_S
 from toolkit.workload.requests import Requests
@@ -60,6 +60,7 @@ class Outcome:
 
     @property
     def makespan_ns(self) -> int:
+        """Time of the last token, from 0."""
         return int(self.finish.max())
 
     def requests_chunk(self, requests: Requests, lanes: Lanes) -> Chunk:
@@ -93,9 +94,9 @@ class Outcome:
         links where it has them, else the phases on its lane.
         """
         on_lane = lanes.track
-        prefill = own_slices and self.prefill or Slice(on_lane, self.start)
-        transfer = own_slices and self.transfer or Slice(on_lane, self.prefill_end)
-        decode = own_slices and self.decode or Slice(on_lane, self.decode_start)
+        prefill = (own_slices and self.prefill) or Slice(on_lane, self.start)
+        transfer = (own_slices and self.transfer) or Slice(on_lane, self.prefill_end)
+        decode = (own_slices and self.decode) or Slice(on_lane, self.decode_start)
         decodes = self.decode_start != NULL
         moved = decodes & (self.kv_ready > self.prefill_end)
         flow = np.arange(len(on_lane))
@@ -254,7 +255,7 @@ def counters(
     if scenario.hardware.price_usd_per_hour is not None:
         at = np.linspace(0, outcome.makespan_ns, COST_STEPS).astype(np.int64)
         rate = scenario.hardware.price_usd_per_hour * layout.machines / HOUR_S / NS_PER_S
-        counter(NULL, "cost so far", "usd", "cost", (at, at * rate))
+        counter(NULL, "cost so far", "usd", "cost", (at, np.multiply(at, rate, dtype=np.float64)))
     yield Chunk(
         "counter_defs",
         {

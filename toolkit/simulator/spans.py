@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,11 +78,11 @@ class SpanSorter:
 
     def add(self, rows: Records) -> None:
         """Append spans that are known beforehand, each track's in order of time."""
-        while int(self.buffer.count[0]) + len(rows) > len(self.buffer.rows) // 2:
+        while int(self.buffer.filled[0]) + len(rows) > len(self.buffer.rows) // 2:
             self.buffer = self.buffer.grown()
-        first = int(self.buffer.count[0])
+        first = int(self.buffer.filled[0])
         self.buffer.rows[first : first + len(rows)] = rows
-        self.buffer.count[0] += len(rows)
+        self.buffer.filled[0] += len(rows)
 
     def release(self, watermark_ns: int | None = None) -> Iterator[Chunk]:
         """Yield the spans that start before the watermark (None: all), sorted."""
@@ -89,13 +90,13 @@ class SpanSorter:
         until = int(np.searchsorted(self._lanes["ts"], watermark))
         lanes = self._lanes[self._next_lane : until]
         self._next_lane = until
-        most = int(self.buffer.count[0]) + len(lanes)
+        most = int(self.buffer.filled[0]) + len(lanes)
         columns = {name: np.empty(most, dtype) for name, dtype in COLUMNS.items()}
         count = _merge(
             self.buffer, lanes, self._first_lane, watermark, self._leads, self._kept,
             tuple(columns.values()),
         )  # fmt: skip
-        if 2 * int(self.buffer.count[0]) > len(self.buffer.rows):
+        if 2 * int(self.buffer.filled[0]) > len(self.buffer.rows):
             self.buffer = self.buffer.grown()
         if count:
             used = {name: values[:count] for name, values in columns.items()}
@@ -103,13 +104,21 @@ class SpanSorter:
 
 
 @njit(cache=True, nogil=True)
-def _merge(buffer, lanes, first_lane, watermark, leads, kept, columns):
+def _merge(
+    buffer: Rows,
+    lanes: Records,
+    first_lane: int,
+    watermark: int,
+    leads: I8,
+    kept: npt.NDArray[np.bool_],
+    columns: tuple[Any, ...],
+) -> int:
     """Merge rows before the watermark into columns, move the others to the front; count rows out.
 
     The rows of each track form a list; a heap of the lists' first rows, and of
     the first lane span, says which row is next.
     """
-    rows, count = buffer.rows, buffer.count[0]
+    rows, count = buffer.rows, buffer.filled[0]
     following = np.full(count, NULL, np.int64)
     first = np.full(first_lane, NULL, np.int64)
     last = np.full(first_lane, NULL, np.int64)
@@ -165,6 +174,5 @@ def _merge(buffer, lanes, first_lane, watermark, leads, kept, columns):
         if rows[at].ts >= watermark:
             rows[left] = rows[at]
             left += 1
-    buffer.count[0] = left
+    buffer.filled[0] = left
     return out
-

@@ -66,6 +66,7 @@ class Table:
 
     @property
     def column_names(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
         return tuple(column.name for column in self.columns)
 
 
@@ -125,12 +126,17 @@ TABLES: Mapping[str, Table] = {
         ),
         _table(
             "requests",
-            "one row per entry of the workload (`size` like requests when entries are microbatches)",
+            "one row per entry of the workload (of `size` like requests, if it is a microbatch)",
             [
                 Column("request", "int32", "key"),
                 Column("arrival_ns", "int64", "when it arrived"),
                 Column("start_ns", "int64", "start of its first span on a stage", nullable=True),
-                Column("prefill_end_ns", "int64", "end of its prompt pass on the last stage", nullable=True),
+                Column(
+                    "prefill_end_ns",
+                    "int64",
+                    "end of its prompt pass on the last stage",
+                    nullable=True,
+                ),
                 Column(
                     "kv_ready_ns",
                     "int64",
@@ -148,7 +154,7 @@ TABLES: Mapping[str, Table] = {
                 Column(
                     "lead",
                     "int32",
-                    "first request of its microbatch: spans and waits of the microbatch carry this key",
+                    "first request of its microbatch, whose spans and waits carry this key",
                     nullable=True,
                 ),
                 Column("outcome", "string", "served, refused or failed"),
@@ -163,9 +169,19 @@ TABLES: Mapping[str, Table] = {
                 Column("dur_ns", "int64", "duration"),
                 Column("track", "int32", "track it ran on"),
                 Column("name", "int32", "what it was: key into names"),
-                Column("request", "int32", "request it worked for; the lead of a microbatch of several", nullable=True),
+                Column(
+                    "request",
+                    "int32",
+                    "request it worked for; the lead of a microbatch of several",
+                    nullable=True,
+                ),
                 Column("token", "int32", "decode pass, from 0; empty for a prompt", nullable=True),
-                Column("step", "int32", "pass of a batch through its pipeline; shared by its stages", nullable=True),
+                Column(
+                    "step",
+                    "int32",
+                    "pass of a batch through its pipeline; shared by its stages",
+                    nullable=True,
+                ),
                 Column("bytes", "int64", "bytes moved, transfers only", nullable=True),
                 Column("depth", "int8", "0 except for sub-spans"),
             ],
@@ -192,7 +208,9 @@ TABLES: Mapping[str, Table] = {
                 Column("request", "int32", "who waited: a request (cause packing), else a lead"),
                 Column("from_ns", "int64", "start of the stretch"),
                 Column("until_ns", "int64", "end of the stretch"),
-                Column("wait_ns", "int64", "time waited: all of the stretch, or the sum of waits in it"),
+                Column(
+                    "wait_ns", "int64", "time waited: all of the stretch, or the sum of waits in it"
+                ),
                 Column("cause", "int32", "why: key into names"),
                 Column("on_request", "int32", "whom it waited for (a lead)", nullable=True),
                 Column("on_track", "int32", "what it waited for: a stage or link", nullable=True),

@@ -14,6 +14,7 @@ from toolkit.scenario.model import Lengths
 __all__ = ["TokenCounts", "token_counts"]
 
 Tokens = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 
@@ -32,12 +33,13 @@ def token_counts(lengths: Lengths, entries: int, rng: np.random.Generator) -> To
     Both uniforms of an entry are drawn whether or not a side is fixed, so
     fixing the prompts of a workload leaves its answers as they were.
     """
+    prompt: Floats
+    output: Floats
     if lengths.kind == "pairs":
-        pairs = np.asarray(lengths.pairs[:entries], dtype=np.int64)
-        prompt, output = pairs[:, 0], pairs[:, 1]
+        prompt, output = np.asarray(lengths.pairs[:entries], dtype=np.float64).T
     elif lengths.kind == "fixed":
-        prompt = np.full(entries, lengths.prompt_tokens)
-        output = np.full(entries, lengths.output_tokens)
+        prompt = np.full(entries, lengths.prompt_tokens, np.float64)
+        output = np.full(entries, lengths.output_tokens, np.float64)
     else:
         prompt, output = _from_table(lengths, entries, rng)
     return TokenCounts(
@@ -46,9 +48,7 @@ def token_counts(lengths: Lengths, entries: int, rng: np.random.Generator) -> To
     )
 
 
-def _from_table(
-    lengths: Lengths, entries: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _from_table(lengths: Lengths, entries: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Draw (prompt, output) by a Gaussian copula over a table's quantile functions.
 
     Two normals of correlation rho go through the normal distribution function
@@ -68,9 +68,11 @@ def _from_table(
     return prompt, output
 
 
-def _normal_cdf(z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return 0.5 * (1.0 + _erf(z / math.sqrt(2.0)).astype(np.float64))
+def _normal_cdf(z: Floats) -> Floats:
+    erf = np.asarray(_erf(z / math.sqrt(2.0)), dtype=np.float64)
+    return 0.5 * (1.0 + erf)
 
 
-def _clamp(tokens: npt.NDArray[np.generic], low: int, high: int | None) -> Tokens:
-    return np.clip(tokens, low, high).astype(np.int32)
+def _clamp(tokens: Floats, low: int, high: int | None) -> Tokens:
+    clamped: Tokens = np.clip(tokens, low, high).astype(np.int32)
+    return clamped

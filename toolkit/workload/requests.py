@@ -70,9 +70,7 @@ def build(scenario: Scenario) -> Requests:
     dropped, as published.
     """
     workload, deployment = scenario.workload, scenario.deployment
-    tokens = token_counts(
-        workload.lengths, workload.entries, Stream.LENGTHS.rng(workload.seed)
-    )
+    tokens = token_counts(workload.lengths, workload.entries, Stream.LENGTHS.rng(workload.seed))
     size = deployment.microbatch_size if workload.entry == "microbatch" else 1
     order = _repetition(scenario)
     tokens = TokenCounts(tokens.prompt[order], tokens.output[order])
@@ -122,7 +120,9 @@ def _arrival_us(scenario: Scenario, count: int, size: int) -> npt.NDArray[np.flo
     if arrivals.kind == "poisson":
         rng = Stream.ARRIVALS.rng(scenario.workload.seed)
         return poisson_s(count, arrivals.rate_per_s / size, rng) * US_PER_S
-    return groups_us(count, arrivals.rate_per_s, arrivals.group_size or _machines_of_a_part(scenario))
+    return groups_us(
+        count, arrivals.rate_per_s, arrivals.group_size or _machines_of_a_part(scenario)
+    )
 
 
 def _machines_of_a_part(scenario: Scenario) -> int:
