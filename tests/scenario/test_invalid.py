@@ -99,6 +99,17 @@ def test_deep_brackets_are_no_traceback(tmp_path: Path) -> None:
     message(lambda: load(file))
 
 
+@pytest.mark.parametrize("number", ["1" * 5000, "0x" + "f" * 5000, "1e400", "-" + "9" * 4000])
+def test_numbers_beyond_all_measure_are_no_traceback(tmp_path: Path, number: str) -> None:
+    file = tmp_path / "huge.toml"
+    file.write_text(f"schema_version = {number}\n[hardware]\nmachines = {number}\n")
+    assert len(message(lambda: load(file))) < 1000
+
+
+def test_a_key_that_needs_quotes_is_shown_in_quotes() -> None:
+    assert '"two words"' in message(lambda: load({"schema_version": 1, "two words": 3}))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

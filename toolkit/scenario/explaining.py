@@ -13,11 +13,11 @@ from toolkit.catalog import nearest
 from toolkit.errors import InputError
 from toolkit.scenario import validate
 from toolkit.scenario.layers import Layer, live, merged
-from toolkit.scenario.loading import Sources, folder_of, load
+from toolkit.scenario.loading import load
 from toolkit.scenario.resolve import resolve
 from toolkit.scenario.schema import key_paths, schema_at
-from toolkit.scenario.toml import KeyPath
-from toolkit.scenario.validate import value_at
+from toolkit.scenario.sources import Sources, folder_of
+from toolkit.scenario.toml import KeyPath, value_at
 
 __all__ = ["Explanation", "Step", "explain"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.catalog import nearest
-from toolkit.scenario.toml import KeyPath
-from toolkit.scenario.validate import Finding, value_at
+from toolkit.scenario.toml import KeyPath, value_at
+from toolkit.scenario.validate import Finding
 
 __all__ = ["EMBEDDED_BYTES", "Inputs", "read_inputs"]
 
@@ -130,6 +130,8 @@ def _json(data: bytes) -> Any:
     except json.JSONDecodeError as error:
         got = f"line {error.lineno}, column {error.colno}: {error.msg}"
         raise _WrongError("expected JSON", got if data.strip() else "an empty file") from None
+    except ValueError as error:  # Python's limit on the digits of an integer
+        raise _WrongError("expected JSON with numbers of fewer digits", str(error)) from None
     except RecursionError:
         raise _WrongError("expected JSON with fewer brackets inside brackets") from None
 

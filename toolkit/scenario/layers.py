@@ -7,6 +7,8 @@ other they are one document.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -15,7 +17,7 @@ from typing import Any, Literal
 
 from toolkit.catalog import nearest
 from toolkit.errors import InputError, Problem
-from toolkit.scenario.toml import KeyPath, at, key_lines, parse, parse_value, read_text
+from toolkit.scenario.toml import KeyPath, key_lines, parse, parse_value, read_text, value_at
 
 __all__ = [
     "Layer",
@@ -61,10 +63,7 @@ class Layer:
 
     def get(self, path: KeyPath) -> Any:
         """Return what this layer says at `path`, None if it says nothing."""
-        try:
-            return at(self.values, path)
-        except KeyError:
-            return None
+        return value_at(self.values, path)
 
 
 def read(source: str | Path | Mapping[str, Any]) -> list[Layer]:
@@ -193,7 +192,8 @@ def shown_path(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += "." * bool(text) + part
+            bare = re.fullmatch(r"[A-Za-z0-9_-]+", part)
+            text += "." * bool(text) + (part if bare else json.dumps(part, ensure_ascii=False))
     return text
 
 

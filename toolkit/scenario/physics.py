@@ -94,6 +94,13 @@ def _equal_work_divides(scenario: Scenario) -> Iterator[Finding]:
 # -- workload and times ------------------------------------------------------------------------
 
 
+def _a_pair_for_each_entry(scenario: Scenario) -> Iterator[Finding]:
+    lengths, entries = scenario.workload.lengths, scenario.workload.entries
+    if lengths.kind == "pairs" and len(lengths.pairs) < entries:
+        expected = f"expected at most as many entries as there are pairs, {len(lengths.pairs)}"
+        yield Finding(("workload", "entries"), expected, f"{entries}")
+
+
 def _arrivals_are_possible(scenario: Scenario) -> Iterator[Finding]:
     workload = scenario.workload
     arrivals = workload.arrivals
@@ -344,6 +351,7 @@ _COUNTS: tuple[Check, ...] = (
     _equal_work_divides,
     _window_and_percentiles_ascend,
     _output_bounds_ascend,
+    _a_pair_for_each_entry,
 )
 _WORK: tuple[Check, ...] = (
     _discipline_goes,

@@ -16,8 +16,8 @@ from toolkit.errors import InputError
 from toolkit.scenario.inputs import Inputs, read_inputs
 from toolkit.scenario.layers import Layer, overlay
 from toolkit.scenario.schema import defaults, ordered
-from toolkit.scenario.toml import KeyPath
-from toolkit.scenario.validate import Finding, value_at
+from toolkit.scenario.toml import KeyPath, value_at
+from toolkit.scenario.validate import Finding
 
 __all__ = ["FROM_ENTRY", "Resolved", "known_names", "resolve"]
 
@@ -100,6 +100,9 @@ def resolve(
     lengths = document["workload"]["lengths"]
     if "pairs" in lengths and "entries" in document["workload"]:
         lengths["pairs"] = lengths["pairs"][: document["workload"]["entries"]]
+    elif not findings and "entries" not in document["workload"]:
+        cause = f'missing; required because lengths.kind = "{lengths["kind"]}"'
+        findings.append(Finding(("workload", "entries"), cause, "", "entries: number of entries"))
     return Resolved(
         document, _saved(document, inputs), (derived, plain, from_catalog), (from_files,), findings
     )

@@ -17,7 +17,7 @@ import tomli
 
 from toolkit.errors import InputError, Problem
 
-__all__ = ["KeyPath", "at", "key_lines", "parse", "parse_value", "read_text"]
+__all__ = ["KeyPath", "at", "key_lines", "parse", "parse_value", "read_text", "value_at"]
 
 KeyPath = tuple[str | int, ...]
 """Place of a value: keys of tables and indices of lists, from the root."""
@@ -71,6 +71,8 @@ def parse(text: str, shown: str) -> dict[str, Any]:
         raise InputError(shown, [problem]) from None
     except RecursionError:
         raise InputError.one(shown, "", "expected fewer brackets inside brackets") from None
+    except ValueError as error:  # Python's limit on the digits of an integer
+        raise InputError.one(shown, "", "expected numbers of fewer digits", str(error)) from None
 
 
 def parse_value(text: str) -> Any:
@@ -81,7 +83,7 @@ def parse_value(text: str) -> Any:
     """
     try:
         table = tomli.loads(f"value = {text}")
-    except (tomli.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         if text.lstrip()[:1] in {"[", "{", '"', "'"}:
             raise ValueError(text) from None
         return text
@@ -232,3 +234,11 @@ def at(value: Any, path: KeyPath) -> Any:
         except (KeyError, IndexError, TypeError):
             raise KeyError(path) from None
     return value
+
+
+def value_at(value: Any, path: KeyPath) -> Any:
+    """Return what stands at `path` below `value`, None where nothing does."""
+    try:
+        return at(value, path)
+    except KeyError:
+        return None

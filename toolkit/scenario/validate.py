@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.catalog import nearest
 from toolkit.scenario.schema import excluded, key_paths, load_schema, schema_at, words
-from toolkit.scenario.toml import KeyPath, at, parse_value
+from toolkit.scenario.toml import KeyPath, parse_value, value_at
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
     from jsonschema.protocols import Validator
 
-__all__ = ["Finding", "check", "check_variants", "value_at"]
+__all__ = ["Finding", "check", "check_variants"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,10 @@ class Finding:
 
 def check(document: Mapping[str, Any]) -> list[Finding]:
     """Return everything the schema has against a document, at most one finding a key."""
-    return _first_of_each(
+    found = _first_of_each(
         (*_not_finite(document), *_out_of_place(document), *_broken_rules(document))
     )
+    return found or list(_neither_file_nor_inline(document))
 
 
 def check_variants(listed: Any) -> list[Finding]:
@@ -95,14 +96,46 @@ def _out_of_place(value: Any, path: KeyPath = ()) -> Iterator[Finding]:
 
 
 def _broken_rules(document: Mapping[str, Any]) -> Iterator[Finding]:
-    for error in _validator().iter_errors(document):
+    for error in _validator().iter_errors(_within_64_bits(document)):
         path = tuple(error.absolute_path)
         if error.validator == "additionalProperties":
             yield from _unknown_keys(path, error)
         elif error.validator == "required":
             yield from _missing_keys(path, error)
         elif error.schema is not False:  # those are _out_of_place
-            yield _wrong_value(path, error)
+            yield _wrong_value(path, value_at(document, path), error)
+
+
+def _within_64_bits(value: Any) -> Any:
+    """Return a value with integers cut to what can be printed; larger ones are refused anyway."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return (1 << 64) if value > 0 else -(1 << 64)
+    if isinstance(value, Mapping):
+        return {key: _within_64_bits(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_within_64_bits(each) for each in value]
+    return value
+
+
+def _neither_file_nor_inline(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what is missing where content may stand inline, in a file, or in the catalog."""
+    lengths, timing = document["workload"]["lengths"], document["timing"]
+    arrivals = document["workload"].get("arrivals", {})
+    for table, path, kind, key in (
+        (lengths, ("workload", "lengths"), "pairs", "pairs"),
+        (arrivals, ("workload", "arrivals"), "times", "times_s"),
+    ):
+        if table.get("kind") == kind and not {key, "file"} & table.keys():
+            expected = f'missing; required because kind = "{kind}"'
+            yield Finding((*path, key), expected, way_out=f"give {key}, or a file that holds them")
+    if timing["kind"] != "table":
+        return
+    if not {"name", "file", "batch_sizes"} & timing.keys():
+        way_out = "name a timing table, or give a file, or batch_sizes, prompt_ms and token_ms"
+        yield Finding(("timing", "name"), 'missing; required because kind = "table"', "", way_out)
+    for key in ("prompt_ms", "token_ms"):
+        if "batch_sizes" in timing and key not in timing:
+            yield Finding(("timing", key), "missing; required because batch_sizes is given")
 
 
 def _unknown_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:
@@ -137,12 +170,11 @@ def _missing_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:
             yield Finding((*path, key), expected, way_out=way_out)
 
 
-def _wrong_value(path: KeyPath, error: ValidationError) -> Finding:
+def _wrong_value(path: KeyPath, value: Any, error: ValidationError) -> Finding:
     rules = {**schema_at(path), **error.schema}  # type: ignore[dict-item]
     cause = _cause(error)
     because = f" because {cause}" if cause else ""
     expected = f"expected {_rule(rules, str(error.validator))}{_about(rules)}"
-    value = error.instance
     if error.validator == "uniqueItems":
         return Finding(path, f"expected a list without repetition{because}", _shown(value))
     return Finding(path, expected + because, _shown(value) + _hint(value, rules))
@@ -223,8 +255,9 @@ def _shown(value: Any) -> str:
 
 
 def _number(value: float) -> str:
-    text = str(value)
-    return text if len(text) <= 30 else f"{text[:12]}... ({len(text)} digits)"
+    if isinstance(value, int) and value.bit_length() > 100:
+        return f"an integer of about {value.bit_length() * 0.30103:,.0f} digits"
+    return str(value)
 
 
 def _hint(value: Any, rules: Mapping[str, Any]) -> str:
@@ -247,11 +280,3 @@ def _hint(value: Any, rules: Mapping[str, Any]) -> str:
 
 def _listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} or {items[-1]}"
-
-
-def value_at(document: Mapping[str, Any], path: KeyPath) -> Any:
-    """Return what a document has at `path`, None where it has nothing."""
-    try:
-        return at(document, path)
-    except KeyError:
-        return None
