@@ -6,9 +6,10 @@ against the code that feeds it.  The runs obey every invariant of a trace.
 
 from __future__ import annotations
 
+import json
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from toolkit.trace import store
 from toolkit.trace.columns import NAMES, NULL, TABLES, Chunk, name_key
@@ -437,7 +440,58 @@ def _thinned(run: SmallRun, level: str) -> SmallRun:
     return run
 
 
-def mapping(run: SmallRun, table: str) -> Mapping[str, list[Any]]:
-    """Return a table as columns, empty values as None."""
-    rows = run.rows[table]
-    return {column: [row[column] for row in rows] for column in TABLES[table].column_names}
+def told(*, discipline: str = "event", level: str = "full", **tables: list[Row]) -> SmallRun:
+    """Return a run of the rows told, with what goes without saying filled in.
+
+    There is one colocated machine with one stage (track 0) and one lane (1)
+    unless `machines` and `tracks` say otherwise.
+    """
+    run = SmallRun()
+    run.manifest = {
+        "name": "told",
+        "discipline": discipline,
+        "level": level,
+        "facts": {"link_model": "per_nic"},
+        "scenario": {"report": {"percentiles": [50.0, 90.0]}},
+    }
+    usual: dict[str, list[Row]] = {
+        "machines": [{"machine": 0, "name": "m00", "role": "colocated"}],
+        "tracks": [
+            {"track": 0, "kind": "stage", "machine": 0, "name": "stage 0"},
+            {"track": 1, "kind": "lane", "name": "lane 00"},
+        ],
+        "names": [{"name": key, "text": text} for key, text in enumerate(NAMES)],
+    }
+    for table, rows in (usual | tables).items():
+        empty = {
+            column.name: None if column.nullable else "" if column.type == "string" else 0
+            for column in TABLES[table].columns
+        }
+        run.rows[table] = [empty | _USUAL.get(table, {}) | _keyed(row) for row in rows]
+    return run
+
+
+_USUAL: dict[str, Row] = {
+    "requests": {"size": 1, "prompt_tokens": 1, "output_tokens": 1, "outcome": "served"},
+}
+
+
+def _keyed(row: Row) -> Row:
+    """Return a row with the names of spans and causes as keys."""
+    return {
+        column: name_key(value) if column in ("name", "cause") and value in NAMES else value
+        for column, value in row.items()
+    }
+
+
+def tamper(folder: Path, table: str, change: Callable[[list[Row]], None]) -> None:
+    """Change rows of a store behind its back, keeping the manifest's counts in step."""
+    path = folder / f"{table}.parquet"
+    before = pq.read_table(path)
+    rows = before.to_pylist()
+    change(rows)
+    pq.write_table(pa.Table.from_pylist(rows, schema=before.schema), path)
+    file = folder / "manifest.json"
+    manifest = json.loads(file.read_text(encoding="utf-8"))
+    manifest["tables"][table] |= {"rows": len(rows), "bytes": path.stat().st_size}
+    file.write_text(json.dumps(manifest), encoding="utf-8")
