@@ -122,7 +122,8 @@ def _steps(below: Sequence[Layer], stack: Sequence[Layer], path: KeyPath) -> Ite
 
 def _step(layer: Layer, path: KeyPath) -> Step:
     kind = f"variant {layer.label}" if layer.kind == "variant" else layer.kind
-    note = "" if layer.kind == "variant" else layer.notes.get(path, "") or layer.label
+    noted = [note for place, note in layer.notes.items() if place[: len(path)] == path]
+    note = "" if layer.kind == "variant" else next(iter(noted), layer.label)
     return Step(kind, layer.get(path), layer.file, layer.line(path), note)
 
 
