@@ -177,7 +177,7 @@ def test_a_failure_in_the_writer_thread_reaches_the_caller(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store_module.pq.ParquetWriter, "write_table", full)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(InputError, match="No space left on device"):
         worlds.store(tmp_path / "run", worlds.large(3 * ROW_GROUP))
     assert list(tmp_path.iterdir()) == []
@@ -356,8 +356,11 @@ def test_missing_truncated_and_exchanged_files_are_named(tmp_path: Path) -> None
 
 
 def test_the_writer_by_itself_leaves_nothing_behind_on_an_exception(tmp_path: Path) -> None:
-    writer = StoreWriter(tmp_path / "run")
-    with pytest.raises(Interrupted), writer:
-        for chunk in interrupted():
-            writer.write(chunk)
+    def use() -> None:
+        with StoreWriter(tmp_path / "run") as writer:
+            writer.write(worlds.pipeline()[0])
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        use()
     assert list(tmp_path.iterdir()) == []

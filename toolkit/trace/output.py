@@ -53,7 +53,7 @@ class Sink:
 
     def _drain(self) -> None:
         """Write until told to stop; after a failure, only empty the queue."""
-        for data in iter(self._queue.get, None):
+        while (data := self._queue.get()) is not None:
             if self._failure is None:
                 view = memoryview(cast("Any", data))
                 self._put(view if self._squeeze is None else self._squeeze.compress(view))

@@ -165,7 +165,7 @@ class StoreWriter:
                 for name, table in TABLES.items()
                 if table.large
             }
-        for chunk in iter(self._queue.get, None):
+        while (chunk := self._queue.get()) is not None:
             with self._noted():
                 if self._failure is None and not self._abandoned:
                     groups[chunk.table].write(chunk)

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -125,10 +126,12 @@ def serve(
         sys.stdout.flush()
         if browser:
             webbrowser.open(url)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            return
+        with suppress(KeyboardInterrupt):
+            _forever()
+
+
+def _forever() -> None:
+    threading.Event().wait()
 
 
 def find_ui() -> Path | None:
