@@ -70,7 +70,9 @@ class Job(NamedTuple):
     token_us: float
     prompts: bool
     exact: bool
-    """All times lie on the grid of exact sums: durations need not be added up."""
+    """All times lie on the grid of exact sums: sums are products."""
+    busy: bool
+    """The busy time of stages is asked for."""
     details: bool
     """Each wait is written by itself, with whom it was for; else each request's by cause."""
 
@@ -176,7 +178,14 @@ def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: 
     keep = limit > 0
     in_use, at, before = run.in_use, run.at, run.place
     last_start = 0.0
+    add_up = job.busy and not job.exact
+    leaping = not (keep or add_up)
+    calm = False
     while in_use > 0:
+        if at == 0:
+            if calm and leaping:
+                run.decodes += in_use * _leap(job, state, in_use)
+            calm = True
         if waits.filled[0] + room > len(waits.rows):
             break
         if keep and spans.filled[0] + stages > limit:
@@ -201,6 +210,8 @@ def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: 
             ready = start + service
             began[place, stage] = start
             ended[place, stage] = ready
+        if held or slot.fresh != 0:
+            calm = False
         if held:
             # Who held each stage?  Mostly it was never idle meanwhile and had begun its last
             # prompt before: then decodes filled what that prompt did not.
@@ -226,7 +237,7 @@ def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: 
                             sums[at, BEHIND_PROMPT] += turn - since
                             sums[at, BEHIND_BATCH] += until - turn
                 ready = ended[place, stage]
-        if not job.exact:
+        if add_up:
             phase = 0 if prompt else 1
             for stage in range(stages):
                 busy_ns[stage, phase] += _to_ns(ended[place, stage]) - _to_ns(began[place, stage])
@@ -251,7 +262,7 @@ def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: 
         slot_us[at, 0] = ready
         if slot.fresh == 1:
             times[request, START] = last_start
-            slot.fresh = 2 if prompt else 0
+            slot.fresh = 2
         if prompt:
             run.prompts += 1
             run.prompt_who = request
@@ -265,8 +276,10 @@ def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: 
             if slot.left == tokens[request]:
                 times[request, DECODE_START] = last_start
                 times[request, FIRST_TOKEN] = ready
+                slot.fresh = 0
             slot.left -= 1
             if slot.left == 0:
+                calm = False
                 times[request, FINISH] = ready
                 _end(job, state, waits, at)
         at += 1
@@ -279,6 +292,45 @@ def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: 
     run.at = at
     run.place = before
     return _to_ns(last_start)
+
+
+@njit(cache=True, nogil=True)
+def _leap(job: Job, state: State, in_use: int) -> int:
+    """Skip rounds in which nothing but decoding happens; return how many.
+
+    In a calm round every pass found every stage free.  Rounding keeps order,
+    so the same passes one round later do too: until a request ends, each slot
+    is ready `stages` token times later each round, and that many additions are
+    all there is to do.  The last two rounds are left to be played, so that the
+    ring remembers them.
+    """
+    rounds = state.slots[0].left
+    for at in range(1, in_use):
+        rounds = min(rounds, state.slots[at].left)
+    rounds -= 2
+    if rounds <= 0:
+        return 0
+    additions = rounds * len(job.tracks)
+    token_us = job.token_us
+    if job.exact:
+        for at in range(in_use):
+            state.slot_us[at, 0] += additions * token_us
+    else:
+        # Four sums at once: each waits for its own last addition only.
+        for at in range(0, in_use, 4):
+            a, b = state.slot_us[at, 0], state.slot_us[min(at + 1, in_use - 1), 0]
+            c, d = state.slot_us[min(at + 2, in_use - 1), 0], state.slot_us[min(at + 3, in_use - 1), 0]
+            for _ in range(additions):
+                a += token_us
+                b += token_us
+                c += token_us
+                d += token_us
+            ready = (a, b, c, d)
+            for more in range(min(4, in_use - at)):
+                state.slot_us[at + more, 0] = ready[more]
+    for at in range(in_use):
+        state.slots[at].left -= rounds
+    return rounds
 
 
 @njit(cache=True, nogil=True)

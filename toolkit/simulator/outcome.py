@@ -202,7 +202,7 @@ class Totals:
         track, name = lanes["track"][order], lanes["name"][order]
         first = np.flatnonzero(
             np.concatenate(([True], (track[1:] != track[:-1]) | (name[1:] != name[:-1])))
-        )
+        )[: len(order)]
         rows = np.array(sorted(self._rows), np.int64).reshape(-1, 5)
         busy = np.add.reduceat(lanes["dur"][order], first)
         count = np.diff(np.append(first, len(order)))
