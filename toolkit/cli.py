@@ -311,23 +311,16 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _report(arguments: argparse.Namespace) -> int:
     import toolkit
-    from toolkit import report
+    from toolkit.runs import write_report
 
     runs = [toolkit.open(path) for path in arguments.trace]
-    folder = arguments.output or _reports_of(runs)
-    report.write(runs, folder)
+    folder = write_report(runs, arguments.output)
     if arguments.json:
         _show_json(runs)
     else:
         _show(runs)
         print(f"report: {folder}")
     return 0
-
-
-def _reports_of(runs: Sequence[Run]) -> Path:
-    """Return where a report on these runs belongs: named after their scenarios, beside traces/."""
-    names = dict.fromkeys(str(run.manifest["scenario"].get("name", run.name)) for run in runs)
-    return runs[0].path.absolute().parent.parent / "reports" / "-and-".join(names)
 
 
 # -- sql, export, view ---------------------------------------------------------------------------
