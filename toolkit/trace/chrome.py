@@ -81,7 +81,7 @@ def draw(picture: Picture, batches: Iterable[Batch], file: Path) -> None:
                 columns["dur_ns"],
                 columns["track"],
                 columns["name"],
-                np.stack([columns[name].astype(np.int64) for name in _VALUES]),
+                np.stack([columns[name] for name in _VALUES]),
                 columns["depth"],
                 batch.flow_row,
                 batch.flow,

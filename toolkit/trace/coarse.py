@@ -32,7 +32,7 @@ def merged(batches: Iterable[Batch], pixel_ns: int) -> Iterator[Batch]:
     open_spans: _Columns = {name: np.empty(0, np.int64) for name in (*names, "short")}
     for batch in batches:
         top = batch.columns["depth"] == 0
-        rows = {name: batch.columns[name][top].astype(np.int64) for name in names}
+        rows = {name: batch.columns[name][top] for name in names}
         rows["short"] = (rows["dur_ns"] < pixel_ns).astype(np.int64)
         done, open_spans = _merge(
             {name: np.concatenate([open_spans[name], rows[name]]) for name in rows}, pixel_ns
@@ -73,7 +73,5 @@ def _merge(rows: _Columns, pixel_ns: int) -> tuple[_Columns, _Columns]:
 
 def _batch(rows: _Columns, busy: Counters) -> Batch:
     empty = np.empty(0, np.int64)
-    columns = {
-        column.name: rows[column.name].astype(column.type) for column in TABLES["spans"].columns
-    }
+    columns = {column.name: rows[column.name] for column in TABLES["spans"].columns}
     return Batch(columns, empty, empty, empty, busy)

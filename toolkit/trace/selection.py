@@ -137,8 +137,8 @@ class Counters(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some selected spans as columns (shape ``(spans,)``; empty values are NULL), and what hangs on
-    them.
+    """Some selected spans as int64 columns (shape ``(spans,)``, empty values are NULL), and what
+    hangs on them.
 
     Rows are sorted by (ts_ns, track) and, where these are equal, stand in the order in which
     the spans begin.  The three flow arrays, of shape ``(slices of flows,)``, are sorted by row:
@@ -183,21 +183,20 @@ class Picture:
         stages[[track["track"] for track in self.tracks if track["kind"] == "stage"]] = True
         busy = _Busy(self._busy, stages)
         for found in self._scan.run(TABLES["spans"].column_names):
-            columns = {name: values[found.kept] for name, values in found.columns.items()}
+            columns = {
+                name: values[found.kept].astype(np.int64, copy=False)
+                for name, values in found.columns.items()
+            }
             row = (np.cumsum(found.kept) - 1)[found.flow_row] if len(found.flow_row) else _EMPTY
             counters = busy.feed(columns) if self._busy != NULL else _NO_COUNTERS
             yield Batch(columns, row, found.flow, found.flow_place, counters)
         if self._busy != NULL:
-            nothing = {name: values[:0] for name, values in _no_spans().items()}
+            nothing = {column.name: _EMPTY for column in TABLES["spans"].columns}
             yield Batch(nothing, _EMPTY, _EMPTY, _EMPTY, busy.end())
 
 
 _EMPTY: Ints = np.empty(0, np.int64)
 _NO_COUNTERS = Counters(_EMPTY, _EMPTY, np.empty(0))
-
-
-def _no_spans() -> dict[str, npt.NDArray[Any]]:
-    return {column.name: np.empty(0, column.type) for column in TABLES["spans"].columns}
 
 
 def select(store: Store, selection: Selection, *, max_spans: int | None = MAX_SPANS) -> Picture:
