@@ -263,12 +263,11 @@ def _run(arguments: argparse.Namespace) -> int:
     ]
     runs: list[Run] = []
     for scenario in scenarios:
-        done = toolkit.run(
-            scenario, out=arguments.out, report=not arguments.no_report, quiet=arguments.quiet
-        )
+        done = toolkit.run(scenario, out=arguments.out, report=False, quiet=arguments.quiet)
         these = list(done.values()) if isinstance(done, Mapping) else [done]
+        folder = None if arguments.no_report else _write_report(these, arguments)
         if not arguments.json:
-            _show(these)
+            _show(these, folder)
         runs += these
     if arguments.json:
         _show_json(runs)
@@ -285,12 +284,22 @@ def _document(source: Path) -> Path | Mapping[str, Any]:
     return document
 
 
-def _show(runs: Sequence[Run]) -> None:
+def _write_report(runs: Sequence[Run], arguments: argparse.Namespace) -> Path:
+    from toolkit.progress import bar
+    from toolkit.runs import write_report
+
+    with bar("writing the report", quiet=arguments.quiet):
+        return write_report(runs)
+
+
+def _show(runs: Sequence[Run], folder: Path | None) -> None:
     from rich.console import Console
 
     from toolkit import report
 
     report.terminal(runs, Console())
+    if folder is not None:
+        print(f"report: {folder / 'report.html'}")
 
 
 def _show_json(runs: Sequence[Run]) -> None:
@@ -318,8 +327,7 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _show_json(runs)
     else:
-        _show(runs)
-        print(f"report: {folder}")
+        _show(runs, folder)
     return 0
 
 

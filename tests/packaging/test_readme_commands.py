@@ -83,3 +83,46 @@ def test_links_to_our_own_files_resolve(root: Path) -> None:
     for page in [root / "README.md", *(root / "docs").glob("*.md"), *root.glob("*/README.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_readme_s_command_prints_what_the_readme_shows(
+    root: Path, readme: str, tmp_path: Path
+) -> None:
+    """Line by line; `...` in the README stands for lines left out."""
+    block = re.search(r"```console\n\$ toolkit ([^\n]*)\n(.*?)```", readme, re.DOTALL)
+    assert block
+    words = [
+        str(root / word) if word.startswith("scenarios/") else word for word in block[1].split()
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "toolkit", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    printed = "\n".join(line.rstrip() for line in done.stdout.splitlines())
+    for part in block[2].split("...\n"):
+        assert part.rstrip("\n") in printed
+
+
+def test_the_readme_shows_the_scenario_as_it_is(root: Path, readme: str) -> None:
+    assert (root / "scenarios" / "first.toml").read_text(encoding="utf-8").rstrip() in readme
+
+
+def test_the_readme_s_python_runs(root: Path, readme: str, tmp_path: Path) -> None:
+    """As printed, but for a shorter workload."""
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    shorter = code.replace(
+        'variant="disaggregated"', 'variant="disaggregated", sets=["workload.entries=8"]'
+    )
+    assert shorter != code
+    os.symlink(root / "scenarios", tmp_path / "scenarios")
+    subprocess.run([sys.executable, "-c", shorter], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_pictures_are_small(root: Path) -> None:
+    for picture in (root / "docs" / "images").iterdir():
+        assert picture.stat().st_size < 300_000
