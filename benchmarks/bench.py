@@ -20,7 +20,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import plain
 
 import toolkit
 from toolkit import tables
@@ -29,6 +28,11 @@ from toolkit.scenario.model import Scenario
 from toolkit.trace import chrome, perfetto
 from toolkit.trace.store import Store
 from toolkit.trace.store import write as write_store
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "oracle"))
+
+import plain
+import published
 
 PROMPT_MS, TOKEN_MS = 40.0, 3.125
 STAGES = 8
@@ -89,7 +93,7 @@ def pairs_of_work(folder: Path) -> Iterator[Work]:
     full, bare = scenario(tokens, "full"), scenario(tokens, "requests")
     spans = STAGES * sum(count + 1 for count in tokens)
     loop = partial(
-        plain.simulate, tokens, [0.0] * ENTRIES, STAGES, PROMPT_MS * 1000, TOKEN_MS * 1000
+        published.baseline, tokens, [0.0] * ENTRIES, STAGES, PROMPT_MS * 1000, TOKEN_MS * 1000
     )
 
     few = scenario(tokens[:STAGES], "full")
@@ -127,9 +131,9 @@ def pairs_of_work(folder: Path) -> Iterator[Work]:
     )
 
 
-def recorded(loop: Callable[..., object]) -> list[plain.Span]:
+def recorded(loop: Callable[..., object]) -> list[published.Span]:
     """Run the plain simulation and return its spans."""
-    spans: list[plain.Span] = []
+    spans: list[published.Span] = []
     loop(spans=spans)
     return spans
 
