@@ -155,9 +155,7 @@ def test_a_window_loads_like_the_whole(processor: Processor, store: Store, tmp_p
     window = Selection(window_ns=(20_000, 70_000))
     picture = perfetto.render(store, tmp_path / "t.pftrace", window)
     chrome.render(store, tmp_path / "t.json", window)
-    answers = []
-    for name in ("t.pftrace", "t.json"):
-        answers.append(processor(tmp_path / name, SLICES, FLOWS))
+    answers = [processor(tmp_path / name, SLICES, FLOWS) for name in ("t.pftrace", "t.json")]
     assert answers[0] == answers[1]
     assert len(answers[0][0]) == picture.spans
     assert len(answers[0][1]) == 2 * picture.flows

@@ -43,11 +43,11 @@ def _compiled(function: _F) -> _F:
 
 
 def _part(function: _F) -> _F:
-    """Compile for use inside compiled functions only: no wrappers, half the time to compile."""
+    """Compile for use inside compiled functions only: without wrappers, which take time."""
     return _njit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-def _njit(function: _F, **options: bool) -> _F:
+def _njit(function: _F, **options: Any) -> _F:
     try:
         return cast("_F", njit(cache=True, nogil=True, **options)(function))
     except RuntimeError:
@@ -99,6 +99,13 @@ def close_message(out: Bytes, start: int, at: int) -> int:
     return at + more
 
 
+def _int64(value: int) -> int:
+    """Type a constant: numba compiles a function anew for each plain int it is called with."""
+    return cast("int", np.int64(value))
+
+
+ZERO = _int64(0)
+
 # Field numbers of perfetto_trace.proto as tags, (number << 3 | wire type); those above 15 take two
 # bytes.  A test holds them against the generated classes.
 PACKET = 1 << 3 | 2
@@ -109,14 +116,20 @@ ANNOTATION = 4 << 3 | 2
 TYPE = 9 << 3
 NAME_IID = 10 << 3
 TRACK_UUID = 11 << 3
-COUNTER_VALUE = 30 << 3
-DOUBLE_COUNTER_VALUE = 44 << 3 | 1
-FLOW_ID = 47 << 3 | 1
-TERMINATING_FLOW_ID = 48 << 3 | 1
-CORRELATION_ID = 52 << 3
+COUNTER_VALUE = _int64(30 << 3)
+DOUBLE_COUNTER_VALUE = _int64(44 << 3 | 1)
+FLOW_ID = _int64(47 << 3 | 1)
+TERMINATING_FLOW_ID = _int64(48 << 3 | 1)
+CORRELATION_ID = _int64(52 << 3)
 ANNOTATION_NAME_IID = 1 << 3
 ANNOTATION_UINT = 3 << 3
 BEGIN, END, COUNTER = 1, 2, 4
+
+REQUEST, TOKEN, STEP, SIZE = (_int64(iid) for iid in (1, 2, 3, 4))
+"""Interned names of the annotations."""
+
+COUNTERS = _int64(1)
+"""The packet sequence of all counters; a track's is its number + 2."""
 
 SPAN_BYTES = 160
 """At most so many bytes are written for the begin and the end of a span."""
@@ -204,7 +217,7 @@ def begin_end_packets(
     whose end is still to be written.  `correlated` says on which tracks a slice is coloured by its
     request.  A row is wrong when it overlaps another of its depth or leaves its parent.
     """
-    at = 0
+    at = ZERO
     following = 0
     for row in range(len(ts)):
         on = track[row]
@@ -224,10 +237,10 @@ def begin_end_packets(
         out[at + 1] = BEGIN
         out[at + 2] = NAME_IID
         at = put_varint(out, at + 3, name[row] + 1)
-        at = put_annotation(out, at, 1, request[row])
-        at = put_annotation(out, at, 2, token[row])
-        at = put_annotation(out, at, 3, step[row])
-        at = put_annotation(out, at, 4, size[row])
+        at = put_annotation(out, at, REQUEST, request[row])
+        at = put_annotation(out, at, TOKEN, token[row])
+        at = put_annotation(out, at, STEP, step[row])
+        at = put_annotation(out, at, SIZE, size[row])
         while following < len(flow_row) and flow_row[following] == row:
             tag = TERMINATING_FLOW_ID if flow_place[following] == 2 else FLOW_ID
             at = put_varint(out, at, tag)
@@ -253,10 +266,10 @@ def close_all(out: Bytes, at: int, track: int, ends: Ints, depths: Ints) -> int:
 @_compiled
 def counter_packets(out: Bytes, ts: Ints, uuid: Ints, value: Floats, bits: Bits) -> int:
     """Write counter values: whole ones as integers, others as doubles (`bits`: `value` as such)."""
-    at = 0
+    at = ZERO
     for row in range(len(ts)):
         start = at + 1
-        at = open_packet(out, at, ts[row], 1)
+        at = open_packet(out, at, ts[row], COUNTERS)
         event = at - 1
         out[at] = TYPE
         out[at + 1] = COUNTER
@@ -312,7 +325,7 @@ def put_us(out: Bytes, at: int, ns: int) -> int:
     """Write nanoseconds as microseconds with exactly three decimals, never through a float."""
     whole = np.uint64(ns) // np.uint64(1000)
     rest = np.intp(np.uint64(ns) - whole * np.uint64(1000))
-    at = put_decimal(out, at, int(whole))
+    at = put_decimal(out, at, int(np.int64(whole)))
     pair = rest % 100 * 2
     out[at] = 46
     out[at + 1] = 48 + rest // 100
@@ -363,7 +376,7 @@ def chrome_spans(
     are the fixed parts (see `chrome._WORDS`), `names` what stands before the place of a span of
     each name, `tracks` the place of each track.
     """
-    at = 0
+    at = ZERO
     following = 0
     keys = len(values)
     for row in range(len(ts)):
@@ -416,7 +429,7 @@ def chrome_counters(
 
     A value has its text in `odd` where it is not a non-negative whole number.
     """
-    at = 0
+    at = ZERO
     for row in range(len(ts)):
         at = put_piece(out, at, heads, head_at, which[row])
         at = put_us(out, at, ts[row])
