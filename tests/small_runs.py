@@ -158,7 +158,7 @@ class _World:
             group = []
             for _ in range(rng.randint(1, members)):
                 arrival += rng.choice([0, rng.randint(0, 400)])
-                row = dict.fromkeys(TABLES["requests"].column_names)
+                row: Row = dict.fromkeys(TABLES["requests"].column_names)
                 row |= dict(
                     request=request,
                     arrival_ns=arrival,
@@ -426,16 +426,16 @@ def _thinned(run: SmallRun, level: str) -> SmallRun:
             kept.append(wait)
         else:
             sums[wait["request"], wait["cause"]].append(wait)
-    for waits in sums.values():
-        kept.append(
-            waits[0]
-            | dict(
-                from_ns=min(wait["from_ns"] for wait in waits),
-                until_ns=max(wait["until_ns"] for wait in waits),
-                wait_ns=sum(wait["wait_ns"] for wait in waits),
-                on_track=None,
-            )
-        )
+    kept += [
+        waits[0]
+        | {
+            "from_ns": min(wait["from_ns"] for wait in waits),
+            "until_ns": max(wait["until_ns"] for wait in waits),
+            "wait_ns": sum(wait["wait_ns"] for wait in waits),
+            "on_track": None,
+        }
+        for waits in sums.values()
+    ]
     run.rows["waits"] = kept
     return run
 

@@ -1,4 +1,4 @@
-"""A healthy trace breaks no invariant; each way to damage one is found by the check meant for it."""
+"""A healthy trace breaks no invariant; each way to damage one is found by its check."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def broken(folder: Path) -> set[str]:
     return {each.name for each in analytics.open(folder).check()}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     discipline=st.sampled_from(["event", "dejavu"]),
@@ -166,7 +166,7 @@ def test_damage_is_found(
 ) -> None:
     folder = small_run(2, split=True, batches=6).write(tmp_path / "damaged")
     tamper(folder, table, damage)
-    assert check in broken(folder)
+    assert analytics.open(folder).frame(f"FROM {check}").height > 0
 
 
 def test_parts_that_do_not_add_up_are_found(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_parts_that_do_not_add_up_are_found(tmp_path: Path) -> None:
             row["from_ns"], row["until_ns"], row["wait_ns"] = 0, 10**9, 10**9
 
     tamper(folder, "waits", wait_longer_than_it_lived)
-    assert "request_time_adds_up" in broken(folder)
+    assert analytics.open(folder).frame("FROM request_time_adds_up").height > 0
 
 
 def test_every_check_is_proved_by_some_damage() -> None:

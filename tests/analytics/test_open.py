@@ -124,5 +124,7 @@ def test_a_folder_with_a_quote_in_its_name_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_opening_imports_no_plotting() -> None:
-    program = "import sys, toolkit.analytics, toolkit.report; assert 'matplotlib' not in sys.modules"
+    program = (
+        "import sys, toolkit.analytics, toolkit.report; assert 'matplotlib' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -78,7 +78,7 @@ def content(
 
 def _answer(findings: Findings) -> Iterator[Block]:
     yield Paragraph(findings.answer()[0], "lead")
-    if unequal := _unequal_work(findings):
+    if unequal := findings.unequal_work():
         yield Paragraph(unequal, "note")
     yield _headline(findings)
 
@@ -106,22 +106,11 @@ def _headline(findings: Findings) -> Table:
     return Table(["", *findings.labels.values()], rows, frozenset(strong))
 
 
-def _unequal_work(findings: Findings) -> str:
-    served = findings["throughput"].select("requests", "prompt_tokens", "output_tokens")
-    if served.n_unique() == 1:
-        return ""
-    said = [
-        f"{label} {row['requests']:,} requests, {row['output_tokens']:,} output tokens"
-        for label, row in zip(findings.labels.values(), served.to_dicts(), strict=True)
-    ]
-    return f"These runs do not serve the same work: {words.listed(said)}."
-
-
 def _why(findings: Findings) -> Iterator[Block]:
     yield Lines([_split(line) for line in findings.answer()[1:]])
     yield Paragraph(
-        "A bubble is a stage that stands still while there is work in its pipeline: a decode "
-        "pass is short, a prompt pass long, and whoever follows a prompt through the stages waits for it.",
+        "A bubble is a stage that stands still while there is work in its pipeline: a "
+        "decode pass is short, a prompt pass long, and whoever follows a prompt through the stages waits for it.",
         "note",
     )
     if findings["timeline"].height:

@@ -114,6 +114,17 @@ class Findings:
         """Return what the scenario asks."""
         return str(self["runs"]["question"][0] or "")
 
+    def unequal_work(self) -> str:
+        """Return a warning where the runs do not serve the same requests and tokens, else ''."""
+        served = self["throughput"].select("requests", "prompt_tokens", "output_tokens")
+        if served.n_unique() == 1:
+            return ""
+        said = [
+            f"{label} {row['requests']:,} requests, {row['output_tokens']:,} output tokens"
+            for label, row in zip(self.labels.values(), served.to_dicts(), strict=True)
+        ]
+        return f"These runs do not serve the same work: {words.listed(said)}."
+
     def answer(self) -> list[str]:
         """Return the answer in sentences: who is first and by how much, then what each one did."""
         rows = self["run_summary"].to_dicts()

@@ -56,8 +56,9 @@ def terminal(runs: Sequence[Run], console: Console) -> None:
     if findings.question():
         console.print(Text(findings.question(), style="italic"))
     console.print()
-    for line in findings.answer()[:1]:
-        console.print(Text(line))
+    console.print(Text(findings.answer()[0]))
+    if unequal := findings.unequal_work():
+        console.print(Text(unequal, "yellow"))
     console.print()
     for part in (_headline, _latency, _stages, _transfers, _places):
         console.print(part(findings))

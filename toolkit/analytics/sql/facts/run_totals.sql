@@ -26,7 +26,9 @@ WITH
         SELECT
             run,
             count(*) AS machines,
-            CASE WHEN count(price_usd_per_hour) = count(*) THEN sum(price_usd_per_hour) END
+            CASE WHEN count(price_usd_per_hour) = count(*) THEN
+                sum(price_usd_per_hour ORDER BY machine)
+            END
                 AS price_usd_per_hour
         FROM machines
         GROUP BY run

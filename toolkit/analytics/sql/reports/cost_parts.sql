@@ -1,5 +1,5 @@
 -- What the machine time that is paid for went into.
--- Grain: one row per run, role and part.  Reads: stage_time, machines.
+-- Grain: one row per run, role and part.  Reads: stage_time, machines, run_totals.
 -- Units: machine-seconds; US dollars, NULL where the machines have no stated price; share of the run.
 -- Definition: a machine's time is its stages' time in equal parts; the dollars of a run add up to its
 -- bill.  Parts as in stage_time.
@@ -10,6 +10,7 @@ WITH
             stage_time.run,
             stage_time.role,
             stage_time.part,
+            stage_time.track,
             stage_time.dur_ns
                 / count(*) OVER (PARTITION BY stage_time.run, stage_time.machine, stage_time.part)
                 AS machine_ns,
@@ -18,15 +19,17 @@ WITH
         JOIN machines USING (run, machine)
     )
 SELECT
-    run,
-    role,
-    part,
-    sum(machine_ns) / 1e9 AS machine_s,
-    CASE WHEN count(price_usd_per_hour) = count(*) THEN
-        sum(machine_ns * price_usd_per_hour) / 3.6e12
+    priced.run,
+    priced.role,
+    priced.part,
+    sum(machine_ns ORDER BY track) / 1e9 AS machine_s,
+    CASE WHEN count(priced.price_usd_per_hour) = count(*) THEN
+        sum(machine_ns * priced.price_usd_per_hour ORDER BY track) / 3.6e12
     END AS cost_usd,
-    sum(machine_ns) / nullif(sum(sum(machine_ns)) OVER (PARTITION BY run), 0) AS share
+    sum(machine_ns ORDER BY track)
+        / nullif(any_value(run_totals.machines * run_totals.makespan_ns), 0) AS share
 FROM priced
-GROUP BY run, role, part
+JOIN run_totals USING (run)
+GROUP BY priced.run, priced.role, priced.part
 HAVING sum(machine_ns) > 0
-ORDER BY run, role, part;
+ORDER BY priced.run, priced.role, priced.part;

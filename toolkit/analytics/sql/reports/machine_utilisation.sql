@@ -7,8 +7,8 @@ SELECT
     machine_name,
     role,
     count(*) AS stages,
-    avg(utilisation) AS utilisation,
-    avg(bubble_share) AS bubble_share
+    avg(utilisation ORDER BY track) AS utilisation,
+    avg(bubble_share ORDER BY track) AS bubble_share
 FROM utilisation
 GROUP BY run, machine_name, role
 ORDER BY run, machine_name;

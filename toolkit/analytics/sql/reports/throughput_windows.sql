@@ -21,6 +21,7 @@ WITH
     entry AS (
         SELECT
             requests.run,
+            requests.request,
             requests.size,
             requests.output_tokens,
             first_token.first_token_ns,
@@ -52,6 +53,7 @@ WITH
                     ) / greatest(entry.finish_ns - entry.first_token_ns, 1)
                     + CASE WHEN entry.first_token_ns > windows.from_ns THEN 1 ELSE 0 END
                 )
+                ORDER BY entry.request
             ) AS tokens
         FROM windows
         JOIN entry

@@ -1,0 +1,90 @@
+"""Runs of the real simulator keep every invariant, and their figures follow from their rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import toolkit
+from toolkit import analytics
+from toolkit.trace import store
+
+SCENARIO: dict[str, Any] = {
+    "schema_version": 1,
+    "title": "small",
+    "hardware": {"machines": 4, "machine": "4xA100-80GB", "link": "ethernet-40g"},
+    "model": {"use": "OPT-66B"},
+    "timing": {"kind": "table", "name": "opt-66b-4xa100-80gb"},
+    "workload": {
+        "entries": 24,
+        "entry": "request",
+        "arrivals": {"kind": "poisson", "rate_per_s": 2.0},
+        "lengths": {
+            "kind": "catalog",
+            "name": "lmsys-chat-english",
+            "prompt_tokens": 1000,
+            "max_output_tokens": 40,
+        },
+    },
+}
+
+DEPLOYMENTS: dict[str, dict[str, Any]] = {
+    "together": {"kind": "pipeline", "microbatch_size": 4},
+    "replicas": {"kind": "pipeline", "data_parallel": 2, "microbatch_size": 4},
+    "apart": {
+        "kind": "disaggregated",
+        "prompt_machines": 2,
+        "token_machines": 2,
+        "microbatch_size": 4,
+    },
+}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(name, level) for name in DEPLOYMENTS for level in ("full", "steps", "requests")],
+    ids="-".join,
+)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    name, level = request.param
+    scenario = toolkit.load(SCENARIO | {"deployment": DEPLOYMENTS[name], "trace": {"level": level}})
+    manifest = {
+        "name": name,
+        "discipline": scenario.discipline,
+        "level": level,
+        "scenario": scenario.document,
+        "facts": {"link_model": scenario.hardware.links},
+    }
+    place = tmp_path_factory.mktemp("runs") / name
+    return store.write(place, toolkit.simulate(scenario), manifest)
+
+
+def test_a_simulated_run_breaks_no_invariant(folder: Path) -> None:
+    assert analytics.open(folder).check() == []
+
+
+def test_its_latencies_follow_from_its_requests(folder: Path) -> None:
+    found = analytics.open(folder).frame(
+        "FROM latency_percentiles WHERE metric IN ('ttft', 'e2e') ORDER BY ALL"
+    )
+    requests = pl.read_parquet(folder / "requests.parquet")
+    for metric, until in (("ttft", "prefill_end_ns"), ("e2e", "finish_ns")):
+        values = (requests[until] - requests["arrival_ns"]) / 1e9
+        for row in found.filter(pl.col("metric") == metric).to_dicts():
+            expected = values.quantile(row["percentile"] / 100, "linear")
+            assert row["value_s"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_its_stages_account_for_every_nanosecond(folder: Path) -> None:
+    run = analytics.open(folder)
+    sums = run.sql("SELECT track, sum(dur_ns) FROM stage_time GROUP BY track").fetchall()
+    ((makespan,),) = run.sql("SELECT makespan_ns FROM run_totals").fetchall()
+    assert {added for _, added in sums} == {makespan}
+    busy = pl.read_parquet(folder / "totals.parquet").group_by("track").agg(pl.sum("busy_ns"))
+    told = run.frame("SELECT track, busy_ns FROM stage_busy")
+    joined = told.join(busy, on="track", suffix="_added")
+    assert joined.height == told.height
+    assert joined["busy_ns"].to_list() == joined["busy_ns_added"].to_list()
