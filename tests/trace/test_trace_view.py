@@ -39,6 +39,7 @@ def test_the_page_and_the_trace_come_from_one_address_uncached(tmp_path: Path, u
     with Viewer(file, ui) as viewer:
         status, headers, body = get(viewer.port, "/")
         assert (status, body) == (200, b"the UI")
+        assert headers["content-security-policy"].startswith("default-src 'self'")
         assert headers["cache-control"] == "no-store"
         _, headers, _ = get(viewer.port, "/engine.wasm")
         assert headers["content-type"] == "application/wasm"

@@ -33,6 +33,9 @@ __all__ = ["Viewer", "find_ui", "link", "prepare", "serve", "view"]
 PIXELS = 1600
 """Width of the timeline at which spans count as too short to see."""
 
+# The UI would ask an outside server who its user is; nothing leaves this machine.
+_FROM_HERE = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval' 'wasm-unsafe-eval'"
+
 _SUFFIXES = (".pftrace", ".pftrace.gz", ".json", ".json.gz")
 
 
@@ -245,6 +248,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-store")
+        self.send_header("Content-Security-Policy", _FROM_HERE)
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
