@@ -6,19 +6,41 @@ import gzip
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import tomli_w
 
+import toolkit
 from toolkit import analytics, cli
 
 Told = tuple[int, str, str]
 Tell = Callable[..., Told]
+
+
+SMALL = {
+    "schema_version": 1,
+    "name": "small",
+    "hardware": {"machines": 2, "price_usd_per_machine_hour": 3.6},
+    "deployment": {"kind": "pipeline", "microbatch_size": 2},
+    "workload": {
+        "entries": 6,
+        "lengths": {"kind": "fixed", "prompt_tokens": 9, "output_tokens": 4},
+    },
+    "timing": {"kind": "fixed", "prompt_ms": 10.0, "token_ms": 1.0},
+}
+"""Two stages, three microbatches of two requests, four tokens each."""
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a small run."""
+    out = tmp_path_factory.mktemp("small")
+    toolkit.run(toolkit.load(SMALL), out=out, report=False)
+    return out / "traces" / "small"
 
 
 @pytest.fixture
@@ -33,14 +55,12 @@ def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
 
 
 @pytest.fixture
-def scenario(
-    tmp_path: Path, small_document: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a scenario's file; the test runs in its folder."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "small.toml"
     variants = [{"name": "slow", "timing": {"token_ms": 2.0}}, {"name": "quick"}]
-    file.write_text(tomli_w.dumps({**small_document, "variant": variants}), encoding="utf-8")
+    file.write_text(tomli_w.dumps({**SMALL, "variant": variants}), encoding="utf-8")
     return file
 
 
