@@ -109,8 +109,9 @@ def _headline(findings: Findings) -> Table:
 def _why(findings: Findings) -> Iterator[Block]:
     yield Lines([_split(line) for line in findings.answer()[1:]])
     yield Paragraph(
-        "A bubble is a stage that stands still while there is work in its pipeline: a "
-        "decode pass is short, a prompt pass long, and whoever follows a prompt through the stages waits for it.",
+        "A bubble is a stage that stands still while there is work in its pipeline: a decode "
+        "pass is short, a prompt pass long, and whoever follows a prompt through the stages "
+        "waits for it.",
         "note",
     )
     if findings["timeline"].height:
