@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from toolkit.errors import InputError, Problem
 from toolkit.tables import print_json, rows
@@ -144,7 +144,7 @@ def execute(arguments: argparse.Namespace) -> int:
         save(described, arguments.save_scenario)
 
     with _output_folder(arguments.do_traces) as folder:
-        run = toolkit.run(scenario, out=folder, report=False, quiet=True)
+        run = cast("Run", toolkit.run(scenario, out=folder, report=False))
         summary = report.summary(run)
         if arguments.do_traces:
             write_trace(run, Path(TRACE_FILES[arguments.simulator]))
