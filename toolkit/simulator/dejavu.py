@@ -71,8 +71,8 @@ class Job(NamedTuple):
     prompts: bool
     exact: bool
     """All times lie on the grid of exact sums: sums are products."""
-    busy: bool
-    """The busy time of stages is asked for."""
+    accounts: bool
+    """Waits and busy time are asked for, beside when each request starts and ends."""
     details: bool
     """Each wait is written by itself, with whom it was for; else each request's by cause."""
 
@@ -178,7 +178,8 @@ def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: 
     keep = limit > 0
     in_use, at, before = run.in_use, run.at, run.place
     last_start = 0.0
-    add_up = job.busy and not job.exact
+    accounts = job.accounts
+    add_up = accounts and not job.exact
     leaping = not (keep or add_up)
     calm = False
     while in_use > 0:
@@ -195,7 +196,7 @@ def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: 
         prompt = slot.fresh == 1 and job.prompts
         service = job.prompt_us if prompt else job.token_us
         place = before + 1 if before + 1 < places else 0
-        if slot.fresh == 1:
+        if slot.fresh == 1 and accounts:
             _enter(job, state, waits, at, before)
         ready = slot_us[at, 0]
         held = False
@@ -212,7 +213,7 @@ def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: 
             ended[place, stage] = ready
         if held or slot.fresh != 0:
             calm = False
-        if held:
+        if held and accounts:
             # Who held each stage?  Mostly it was never idle meanwhile and had begun its last
             # prompt before: then decodes filled what that prompt did not.
             ready = slot_us[at, 0]

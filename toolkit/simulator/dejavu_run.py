@@ -94,7 +94,7 @@ class DejavuRun:
                 prompt_us=prompt_us,
                 token_us=token_us,
                 prompts=self._prompts is None,
-                busy=True,
+                accounts=True,
                 exact=dejavu.grid(prompt_us, token_us, arrival[first : first + size]),
                 details=scenario.trace.level != "requests",
             )
