@@ -4,7 +4,7 @@
 published programs take, build the scenario those flags stand for, and go the
 way of every scenario: load, simulate, query.  Times are milliseconds of one
 microbatch on one stage; `--rps` counts groups of as many microbatches as there
-are machines.
+are machines.  `toolkit dejavu planner` takes the published planner's flags.
 
 Where the published programs crash on input that makes no sense (no request,
 fewer requests than machines, no time at all) there is an error; where they
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -72,6 +73,23 @@ FLAGS = {
 }
 """Which flag set a key of the scenario, so that errors speak of what was typed."""
 
+PLANNER_FLAGS: Mapping[str, tuple[type, float, str]] = {
+    "num_machines": (int, 1, "machines to be split"),
+    "memory_per_gpu": (int, 1, "memory of a GPU, GB"),
+    "num_machines_per_node": (int, 1, "GPUs of a machine"),
+    "prompt_len": (int, 1, "prompt tokens"),
+    "num_extra_tokens": (int, 1, "tokens generated after the prompt"),
+    "fp_size": (int, 4, "bytes of a weight and of a cached value"),
+    "batch_size": (int, 1, "requests of a microbatch"),
+    "token_time": (int, 1, "token pass of a microbatch through all machines, whole ms"),
+    "prompt_stream_overhead": (float, 1.0, "factor by which streaming stretches a prompt"),
+    "prompt_time": (int, 1, "prompt pass of a microbatch through all machines, whole ms"),
+    "num_layers": (int, 1, "layers of the model"),
+    "attention_size": (int, 1, "values of a key in one layer"),
+    "layer_size": (int, 1, "parameters of one layer"),
+}
+"""The published planner's flags: type, default, what each says."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the two simulators and their flags."""
@@ -95,6 +113,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="KV cache transfer of a stage, ms (default: 1)",
     )
     _add_common(disaggregated)
+
+    planner = kinds.add_parser("planner", help="how many machines for prompts, how many for tokens")
+    planner.set_defaults(parser=planner, execute=_plan)
+    for flag, (type_, default, about) in PLANNER_FLAGS.items():
+        planner.add_argument(
+            f"--{flag}", type=type_, default=default, help=f"{about} (default: {default})"
+        )
+    planner.add_argument("--json", action="store_true", help="print an object")
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    """Print the published planner's answer; what speaks against it goes to stderr."""
+    from toolkit.planner.published_planner import Question, answer
+
+    split = answer(Question(**{flag: getattr(arguments, flag) for flag in PLANNER_FLAGS}))
+    if split.note:
+        print(f"toolkit dejavu planner: {split.note}", file=sys.stderr)
+    if arguments.json:
+        print_json({key: getattr(split, key) for key in ("prompt_machines", "token_machines")})
+    else:
+        print(f"Num machines for prompt: {split.prompt_machines}")
+        print(f"Num machines for token: {split.token_machines}")
+    return 0
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,1 @@
+"""Many scenarios at once: formulas beside simulations, sweeps, the published drivers."""
