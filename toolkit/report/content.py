@@ -48,7 +48,8 @@ _LINK_MODELS = {
     "per_nic": "Each machine has one network interface: a transfer holds the sender's outgoing and "
     "the receiver's incoming side, and transfers over different pairs do not slow one another.",
     "shared": "All machines share one link: transfers queue behind one another, whoever sends.",
-    "none": "Transfers hold no link: they take a stated time, however many there are at once.",
+    "none": "Nothing competes for a link: KV caches stay where they are, or take a stated time "
+    "however many move at once.",
 }
 
 _DISCIPLINES = {

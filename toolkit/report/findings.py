@@ -156,33 +156,35 @@ def _find(runs: tuple[Run, ...]) -> Findings:
 
 
 def _verdict(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
-    """Say who finished first, how much sooner than the first run, and for how much."""
+    """Say who finished first, and how each of the others compares with the first run."""
     best = min(range(len(rows)), key=lambda at: rows[at]["makespan_s"])
-    won, first = rows[best], rows[0]
+    won = rows[best]
     served = f"{won['requests']:,} requests in {words.seconds(won['makespan_s'])}"
-    cost = won["cost_usd"]
     if len(rows) == 1:
-        price = "" if cost is None else f", for {words.dollars(cost)}"
-        rate = words.amount(won["requests_per_s"])
-        return f"{labels[0]} serves {served}: {rate} requests per second{price}."
-    if best == 0:
-        others = words.listed(
-            [
-                f"{label} ({words.seconds(row['makespan_s'])})"
-                for label, row in zip(labels[1:], rows[1:], strict=True)
-            ]
+        return (
+            f"{labels[0]} serves {served}: {words.amount(won['requests_per_s'])} requests per "
+            f"second{_for(won)}."
         )
-        return f"{labels[0]} is first: it serves {served}, before {others}."
-    faster = first["makespan_s"] / won["makespan_s"]
-    price = (
-        ""
-        if cost is None or first["cost_usd"] is None
-        else f", for {words.dollars(cost)} instead of {words.dollars(first['cost_usd'])}"
-    )
-    return (
-        f"{labels[best]} is first: it serves {served}, {faster:.2f} times as fast as "
-        f"{labels[0]} ({words.seconds(first['makespan_s'])}){price}."
-    )
+    others = []
+    for at, (label, row) in enumerate(zip(labels, rows, strict=True)):
+        if at != best:
+            taken = words.seconds(row["makespan_s"])
+            others.append(f"{label} takes {taken}{_speed(row, rows, labels, at)}{_for(row)}")
+    first = f"{labels[best]} is first: it serves {served}{_speed(won, rows, labels, best)}"
+    return f"{first}{_for(won)}; {'; '.join(others)}."
+
+
+def _speed(
+    row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], labels: Sequence[str], at: int
+) -> str:
+    """Say how many times as fast as the first run another one is."""
+    if at == 0 or not row["makespan_s"]:
+        return ""
+    return f", {rows[0]['makespan_s'] / row['makespan_s']:.2f} times as fast as {labels[0]}"
+
+
+def _for(row: Mapping[str, Any]) -> str:
+    return "" if row["cost_usd"] is None else f", for {words.dollars(row['cost_usd'])}"
 
 
 def _occupation(findings: Findings, run: str, label: str) -> str:

@@ -180,7 +180,7 @@ def _entries_in_a_row(labels: Sequence[str], width: Width) -> int:
     """Return how many entries of a key of colours fit side by side."""
     for count in range(len(labels), 1, -1):
         columns = [max(map(len, labels[column::count])) for column in range(count)]
-        if sum(0.5 + 0.078 * column for column in columns) <= width.inches:
+        if sum(0.42 + 0.068 * column for column in columns) <= width.inches:
             return count
     return 1
 

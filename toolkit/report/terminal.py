@@ -41,7 +41,6 @@ _METRICS = {
 _LINKS = {
     "per_nic": "a link for each machine",
     "shared": "one link for all",
-    "none": "no link held",
 }
 
 _STAGES = 16
@@ -150,8 +149,8 @@ def _transfers(findings: Findings) -> RenderableType:
     for run, label in findings.labels.items():
         these = [row for row in rows if str(row["run"]) == run]
         if these:
-            links = _LINKS.get(these[0]["link_model"], these[0]["link_model"])
-            table.add_row(Text(f"{label} ({links})", "italic"))
+            links = _LINKS.get(these[0]["link_model"])
+            table.add_row(Text(f"{label} ({links})" if links else label, "italic"))
         for row in these:
             table.add_row(
                 {"kv_transfer": "  KV cache", "activation": "  activations"}[row["name"]],

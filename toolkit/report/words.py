@@ -95,7 +95,7 @@ def dollars(value: float | None) -> str:
     """
     if value is None:
         return "–"
-    return f"${value:,.2f}" if value >= 1 or value == 0 else f"${amount(value)}"
+    return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${amount(value)}"
 
 
 def bytes_of(value: float | None) -> str:
