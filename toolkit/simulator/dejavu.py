@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from toolkit.simulator.kernel import (
     BEHIND_BATCH,
@@ -32,6 +31,8 @@ from toolkit.simulator.kernel import (
     QUEUE,
     Records,
     Rows,
+    compiled,
+    inner,
     records,
     wait_row,
     walk_back,
@@ -155,12 +156,12 @@ def margin(job: Job) -> int:
     return (stages + 1) * 2 * (stages + 2) + 4
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _to_ns(us: float) -> int:
     return np.int64(np.rint(us * NS))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: int) -> int:
     """Play passes until all requests are done or a buffer has no room for another.
 
@@ -295,7 +296,7 @@ def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: 
     return _to_ns(last_start)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _leap(job: Job, state: State, in_use: int) -> int:
     """Skip rounds in which nothing but decoding happens; return how many.
 
@@ -318,23 +319,24 @@ def _leap(job: Job, state: State, in_use: int) -> int:
             state.slot_us[at, 0] += additions * token_us
     else:
         # Four sums at once: each waits for its own last addition only.
+        us = state.slot_us
         for at in range(0, in_use, 4):
-            a, b = state.slot_us[at, 0], state.slot_us[min(at + 1, in_use - 1), 0]
-            c, d = state.slot_us[min(at + 2, in_use - 1), 0], state.slot_us[min(at + 3, in_use - 1), 0]
+            a, b = us[at, 0], us[min(at + 1, in_use - 1), 0]
+            c, d = us[min(at + 2, in_use - 1), 0], us[min(at + 3, in_use - 1), 0]
             for _ in range(additions):
                 a += token_us
                 b += token_us
                 c += token_us
                 d += token_us
-            ready = (a, b, c, d)
+            sums = (a, b, c, d)
             for more in range(min(4, in_use - at)):
-                state.slot_us[at + more, 0] = ready[more]
+                us[at + more, 0] = sums[more]
     for at in range(in_use):
         state.slots[at].left -= rounds
     return rounds
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _enter(job: Job, state: State, waits: Rows, at: int, place: int) -> None:
     """Write what a request waited for before its first pass: a free slot, then the stage."""
     slot = state.slots[at]
@@ -347,7 +349,7 @@ def _enter(job: Job, state: State, waits: Rows, at: int, place: int) -> None:
         _held(job, state, waits, at, np.int64(0), place, free, start)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _held(
     job: Job, state: State, waits: Rows, at: int, stage: int, place: int, since: float, until: float
 ) -> None:
@@ -368,7 +370,7 @@ def _held(
     )
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _end(job: Job, state: State, waits: Rows, at: int) -> None:
     """Write a request's summed waits, take it out of its slot and let the next one in."""
     slot, run = state.slots[at], state.run[0]
@@ -390,7 +392,7 @@ def _end(job: Job, state: State, waits: Rows, at: int) -> None:
     run.upcoming += 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _close_ranks(state: State) -> int:
     """Drop slots whose request ended with none to follow; return how many are left."""
     kept = 0
@@ -408,7 +410,7 @@ def _close_ranks(state: State) -> int:
     return kept
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def play_prompts(arrival_us: F8, prompt_us: float) -> F8:
     """Return when each prompt starts on the first prompt stage, microseconds, in list order."""
     start = np.empty(len(arrival_us))

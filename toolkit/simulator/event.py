@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from toolkit.simulator.kernel import (
     BEHIND_BATCH,
@@ -32,8 +31,10 @@ from toolkit.simulator.kernel import (
     QUEUE,
     Records,
     Rows,
+    compiled,
     heap_pop,
     heap_push,
+    inner,
     records,
     wait_row,
     walk_back,
@@ -204,14 +205,14 @@ def margin(plan: Plan, state: State) -> int:
     return (plan.tracks.shape[1] + 2) * (2 * state.passes.shape[1] + 4)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _schedule(state: State, time: int, kind: int, batch: int, part: int) -> None:
     heap_push(
         state.heap, state.heap_size, time, (kind << KIND_SHIFT) | (batch << BATCH_SHIFT) | part
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _call_head(plan: Plan, state: State, queue: int) -> None:
     """Schedule the arrival of a queue's head, once."""
     at = state.queues[queue]
@@ -221,7 +222,7 @@ def _call_head(plan: Plan, state: State, queue: int) -> None:
         _schedule(state, plan.batches[batch].ready, ARRIVED, batch, queue)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _place_for(plan: Plan, state: State, queue: int) -> int:
     """Return the pipeline the head of a queue would enter."""
     if plan.split or len(plan.queue_start) > 2:
@@ -233,7 +234,7 @@ def _place_for(plan: Plan, state: State, queue: int) -> int:
     return best
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _obstacle(plan: Plan, state: State, pipe: int, batch: int) -> int:
     """Return why a batch may not enter a pipeline now, 0 if it may."""
     want, pipes, here = plan.batches[batch], plan.pipes, state.pipes[pipe]
@@ -248,7 +249,7 @@ def _obstacle(plan: Plan, state: State, pipe: int, batch: int) -> int:
     return KV_ROOM if here.used + want.room > pipes[pipe].capacity else 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _admit(plan: Plan, state: State, waits: Rows, queue: int, now: int, by: int) -> None:
     """Let batches at the head of a queue in, as far as there is place and room.
 
@@ -289,7 +290,7 @@ def _admit(plan: Plan, state: State, waits: Rows, queue: int, now: int, by: int)
         _schedule(state, now, PASS, batch, WHOLE)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _sum_up(state: State, waits: Rows, batch: int, until: int) -> None:
     """Write a batch's summed waits since the last time, a row for each cause."""
     since = state.batches[batch].summed
@@ -300,7 +301,7 @@ def _sum_up(state: State, waits: Rows, batch: int, until: int) -> None:
     state.batches[batch].summed = until
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _send(
     plan: Plan,
     state: State,
@@ -357,7 +358,7 @@ def _send(
         _land(state, waits, batch)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _land(state: State, waits: Rows, batch: int) -> None:
     """Every part of a KV cache is under way: say when it will have arrived, and what held it."""
     this = state.batches[batch]
@@ -370,7 +371,7 @@ def _land(state: State, waits: Rows, batch: int) -> None:
     _schedule(state, end, LANDED, batch, WHOLE)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _let_decode(plan: Plan, state: State, waits: Rows, batch: int, now: int) -> None:
     """A KV cache has arrived: its prompt machines have room again, and it may decode."""
     run, this = state.run[0], state.batches[batch]
@@ -386,7 +387,7 @@ def _let_decode(plan: Plan, state: State, waits: Rows, batch: int, now: int) -> 
     _admit(plan, state, waits, WHOLE, now, batch)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _let_go(plan: Plan, state: State, waits: Rows, batch: int, now: int) -> None:
     """A batch has finished: give its place and its room to the next."""
     run, pipe = state.run[0], state.batches[batch].pipe
@@ -408,7 +409,7 @@ def _let_go(plan: Plan, state: State, waits: Rows, batch: int, now: int) -> None
     _admit(plan, state, waits, WHOLE, now, batch)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _ship(plan: Plan, state: State, batch: int, place: int) -> None:
     """A prompt pass is settled: its first stage falls free, and its KV cache leaves in parts."""
     this = state.batches[batch]
@@ -424,7 +425,7 @@ def _ship(plan: Plan, state: State, batch: int, place: int) -> None:
         _schedule(state, state.stage_began[batch, part.stage] + done, TRANSFER, batch, number)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _held(
     plan: Plan,
     state: State,
@@ -444,7 +445,7 @@ def _held(
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit: int) -> int:
     """Play events until none is left or a buffer has no room for another.
 

@@ -76,6 +76,16 @@ class Rows(NamedTuple):
         return Rows(self.filled, more)
 
 
+_OPTIONS: Any = {"cache": True, "nogil": True}
+_NO_WRAPPERS: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+compiled = njit(**_OPTIONS)
+"""What Python calls."""
+
+inner = njit(**_OPTIONS, **_NO_WRAPPERS)
+"""What only compiled code calls: without the wrappers Python would need, it compiles sooner."""
+
+
 def records(fields: Sequence[str], count: int, fill: int = 0) -> Records:
     """Return `count` records of int64 fields, all set to `fill`."""
     rows = np.empty(count, np.dtype([(field, np.int64) for field in fields], align=True))
@@ -94,7 +104,7 @@ def wait_rows(capacity: int) -> Rows:
     return Rows(np.zeros(1, np.int64), records(WAIT_FIELDS, capacity))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def wait_row(
     waits: Rows,
     batch: int,
@@ -119,7 +129,7 @@ def wait_row(
     waits.filled[0] += 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def walk_back(
     waits: Rows,
     sums: I8,
@@ -173,7 +183,7 @@ def walk_back(
 # A heap is an int64 array (capacity, 2) of (time, key), smallest first; `size[0]` are in use.
 
 
-@njit(cache=True, nogil=True)
+@inner
 def heap_push(heap: I8, size: I8, time: int, key: int) -> None:
     """Add an entry."""
     child = size[0]
@@ -189,7 +199,7 @@ def heap_push(heap: I8, size: I8, time: int, key: int) -> None:
     heap[child, 1] = key
 
 
-@njit(cache=True, nogil=True)
+@inner
 def heap_replace(heap: I8, size: int, time: int, key: int) -> None:
     """Put an entry in the place of the smallest, of `size` entries."""
     hole = 0
@@ -212,7 +222,7 @@ def heap_replace(heap: I8, size: int, time: int, key: int) -> None:
     heap[hole, 1] = key
 
 
-@njit(cache=True, nogil=True)
+@inner
 def heap_pop(heap: I8, size: I8) -> tuple[int, int]:
     """Remove the smallest entry and return it as (time, key)."""
     top_time, top_key = heap[0, 0], heap[0, 1]

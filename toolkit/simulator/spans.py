@@ -7,9 +7,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from toolkit.simulator.kernel import I8, Records, Rows, heap_push, heap_replace, span_rows
+from toolkit.simulator.kernel import (
+    I8,
+    Records,
+    Rows,
+    compiled,
+    heap_push,
+    heap_replace,
+    span_rows,
+)
 from toolkit.trace.columns import NULL, Chunk
 
 __all__ = ["SPANS_AT_ONCE", "SpanSorter", "waits_chunk"]
@@ -103,7 +110,7 @@ class SpanSorter:
             yield Chunk("spans", {**used, "depth": np.zeros(count, np.int8)})
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _merge(
     buffer: Rows,
     lanes: Records,
