@@ -9,10 +9,11 @@ WITH
             file_row_number,
             ts_ns,
             track,
-            lag((ts_ns, track)) OVER in_file AS before
+            lag(ts_ns) OVER in_file AS ts_before_ns,
+            lag(track) OVER in_file AS track_before
         FROM store.spans
         WINDOW in_file AS (PARTITION BY run ORDER BY file_row_number)
     )
 SELECT run, file_row_number, ts_ns, track
 FROM paired
-WHERE (ts_ns, track) < before;
+WHERE ts_ns < ts_before_ns OR (ts_ns = ts_before_ns AND track < track_before);

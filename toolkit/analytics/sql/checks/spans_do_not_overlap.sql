@@ -10,10 +10,9 @@ WITH
             ts_ns,
             request,
             step,
-            max(ts_ns + dur_ns) OVER (
-                PARTITION BY run, track ORDER BY ts_ns, dur_ns
-                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-            ) AS busy_until_ns
+            -- The span just before is enough: where any two overlap, so do two neighbours.
+            lag(ts_ns + dur_ns) OVER (PARTITION BY run, track ORDER BY ts_ns, dur_ns)
+                AS busy_until_ns
         FROM store.spans
         WHERE depth = 0
     )

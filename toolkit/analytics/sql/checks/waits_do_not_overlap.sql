@@ -10,10 +10,8 @@ WITH
             cause,
             from_ns,
             until_ns,
-            max(until_ns) OVER (
-                PARTITION BY run, request ORDER BY from_ns, until_ns
-                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-            ) AS waited_until_ns
+            lag(until_ns) OVER (PARTITION BY run, request ORDER BY from_ns, until_ns)
+                AS waited_until_ns
         FROM waits
         WHERE wait_ns = until_ns - from_ns
     )
