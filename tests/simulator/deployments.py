@@ -260,3 +260,27 @@ def disaggregated() -> st.SearchStrategy[Scenario]:
 def scenarios() -> st.SearchStrategy[Scenario]:
     """Deployments of either discipline."""
     return event() | dejavu()
+
+
+def one_machine(
+    *,
+    prompt_ms: float,
+    token_ms: float,
+    lengths: list[tuple[int, int]],
+    discipline: str = "event",
+    times_s: tuple[float, ...] = (),
+) -> Scenario:
+    """Return a single colocated machine that serves entries of given lengths."""
+    return scenario(
+        discipline,
+        None,
+        Hardware(machines=1),
+        Deployment("pipeline", activations=False, memory_fit="off"),
+        Workload(
+            entries=len(lengths),
+            entry="microbatch",
+            arrivals=Arrivals("times", times_s=times_s) if times_s else Arrivals("at_zero"),
+            lengths=Lengths("pairs", pairs=tuple(lengths)),
+        ),
+        FixedTiming(prompt_ms / 1e3, token_ms / 1e3),
+    )

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from toolkit.scenario.model import Scenario
-from toolkit.simulator import simulate
+from toolkit.simulator import dejavu_run, event_run, simulate, spans
 from toolkit.trace.columns import NAMES, NULL, TABLES, Chunk, empty, name_key
 
-__all__ = ["Played", "gathered", "play"]
+__all__ = ["Played", "buffers", "gathered", "name_of", "or_none", "play"]
 
-Column = npt.NDArray[np.generic]
+Table = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Played:
     """The tables of a run, as columns by name."""
 
-    tables: Mapping[str, Mapping[str, npt.NDArray[np.generic]]]
+    tables: Mapping[str, Table]
 
-    def __getitem__(self, table: str) -> Mapping[str, npt.NDArray[np.generic]]:
+    def __getitem__(self, table: str) -> Table:
         return self.tables[table]
 
     def rows(self, table: str, *columns: str) -> list[tuple[int, ...]]:
@@ -47,7 +50,7 @@ class Played:
     def e2e(self) -> npt.NDArray[np.int64]:
         """Time of each request in the system, ns."""
         times = self["requests"]
-        return np.asarray(times["finish_ns"] - times["arrival_ns"], np.int64)  # type: ignore[operator]
+        return np.asarray(times["finish_ns"] - times["arrival_ns"], np.int64)
 
     def named(self, table: str, *names: str) -> npt.NDArray[np.bool_]:
         """Return which rows of `spans`, `totals` or `waits` have one of the names."""
@@ -76,6 +79,17 @@ def gathered(chunks: Iterable[Chunk]) -> Played:
             for table, some in by_table.items()
         }
     )
+
+
+@contextmanager
+def buffers(*, waits_rows: int, span_rows: int) -> Iterator[None]:
+    """Let a run hold so many rows before it hands them on."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (event_run, dejavu_run):
+            patch.setattr(module, "WAITS_AT_ONCE", waits_rows)
+        for module in (spans, event_run, dejavu_run):
+            patch.setattr(module, "SPANS_AT_ONCE", span_rows)
+        yield
 
 
 def _type(name: str) -> npt.DTypeLike:

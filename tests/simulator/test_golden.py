@@ -146,7 +146,7 @@ def close(found: Any, golden: Any, absolute: float) -> bool:
 def disagreements(run: Played, golden: Case) -> Iterator[str]:
     """Yield which of a recorded run's numbers ours does not have."""
     requests = run["requests"]
-    ends_s, arrivals_s = requests["finish_ns"] / 1e9, requests["arrival_ns"] / 1e9  # type: ignore[operator]
+    ends_s, arrivals_s = requests["finish_ns"] / 1e9, requests["arrival_ns"] / 1e9
     makespan_s = ends_s.max()
     latency = (ends_s - arrivals_s) / requests["output_tokens"]
     spread = {"median": np.median(latency), "max": latency.max(), "min": latency.min()}

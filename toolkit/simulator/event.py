@@ -67,6 +67,9 @@ KV_SENT = np.int64(name_key("kv_transfer"))
 KV_RECEIVED = np.int64(name_key("kv_receive"))
 CAUSES = 1 + max(QUEUE, BEHIND_PROMPT, BEHIND_BATCH, LINK_BUSY)
 
+PILE = 64
+"""Prompts that pile up before a slower one's stage and are still told apart."""
+
 BATCH_FIELDS = ("ready", "passes", "prompt_room", "room", "first_mark", "end_mark")
 """Of each batch: when it is ready to enter; decode passes after its prompt;
 bytes of KV cache it takes on the prompt side and where it decodes; its marks."""
@@ -174,7 +177,7 @@ def new_state(plan: Plan) -> State:
         max(len(plan.nic_tracks), 1),
     )
     nics["who"] = NULL
-    places = int(plan.pipes["limit"].max()) + servers + 2
+    places = int(plan.pipes["limit"].max()) + servers + 2 + (PILE if plan.split else 0)
     passes = np.full((pipelines, places, 2), NULL, np.int64)
     passes[:, :, 1] = BEHIND_PROMPT
     prompt_stages = int(plan.parts["stage"].max()) + 1 if parts else 1

@@ -88,15 +88,16 @@ inner = njit(**_OPTIONS, **_NO_WRAPPERS)
 
 def records(fields: Sequence[str], count: int, fill: int = 0) -> Records:
     """Return `count` records of int64 fields, all set to `fill`."""
-    rows = np.empty(count, np.dtype([(field, np.int64) for field in fields], align=True))
-    for field in fields:
-        rows[field] = fill
+    rows = np.zeros(count, np.dtype([(field, np.int64) for field in fields], align=True))
+    if fill != 0:
+        for field in fields:
+            rows[field] = fill
     return rows
 
 
 def span_rows(capacity: int) -> Rows:
-    """Return an empty buffer of spans."""
-    return Rows(np.zeros(1, np.int64), records(SPAN_FIELDS, capacity, NULL))
+    """Return an empty buffer of spans; memory is taken as it fills."""
+    return Rows(np.zeros(1, np.int64), records(SPAN_FIELDS, capacity))
 
 
 def wait_rows(capacity: int) -> Rows:
@@ -150,8 +151,9 @@ def walk_back(
     ring: whose they were, and under which cause others waited for them.  Each
     prompt is named; decodes in a row are one stretch, named by the last of
     them.  What no pass filled, the server stood idle for the pass in front of
-    it: head-of-line blocking by a batch that was not ready.  Without `details`
-    each stretch is added to `sums` by cause.
+    it: head-of-line blocking by a batch that was not ready.  Where the ring
+    does not reach back to `since`, its first pass stands for those before it.
+    Without `details` each stretch is added to `sums` by cause.
     """
     places = len(who)
     cause, on, upto, first = np.int64(0), NOBODY, until, waits.filled[0]
@@ -172,8 +174,7 @@ def walk_back(
         if until <= since:
             break
     if cause != 0:
-        wait_row(waits, batch, until, upto, upto - until, cause, on, track)
-    wait_row(waits, batch, since, until, until - since, QUEUE, NOBODY, track)
+        wait_row(waits, batch, since, upto, upto - since, cause, on, track)
     if not details:
         for row in range(first, waits.filled[0]):
             sums[waits.rows[row].cause] += waits.rows[row].waited

@@ -1,0 +1,94 @@
+"""No simulation ends before its bounds, and on the plainest deployments it ends at them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import deployments
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import toolkit
+from toolkit.costs.bounds import Bound, bounds, check
+from toolkit.errors import FaultError
+from toolkit.scenario.model import Scenario
+from toolkit.simulator import simulate
+from toolkit.workload import build
+
+
+def makespan_ns(scenario: Scenario) -> int:
+    chunks = simulate(replace(scenario, trace=replace(scenario.trace, level="requests")))
+    return max(
+        int(np.max(chunk.columns["finish_ns"])) for chunk in chunks if chunk.table == "requests"
+    )
+
+
+def found(scenario: Scenario) -> dict[str, Bound]:
+    return {bound.name: bound for bound in bounds(scenario, build(scenario))}
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(deployments.scenarios())
+def test_no_run_ends_before_any_of_its_bounds(scenario: Scenario) -> None:
+    """In either discipline, with every kind of arrival, batching, transfer and memory."""
+    lower = bounds(scenario, build(scenario))
+    names = {bound.name for bound in lower}
+    split = scenario.deployment.kind == "disaggregated"
+    assert names >= ({"work_prompt", "work_token"} if split else {"work_colocated"})
+    check(lower, makespan_ns(scenario))
+
+
+SMALL = {
+    "schema_version": 1,
+    "hardware": {"machines": 2},
+    "deployment": {"kind": "pipeline", "data_parallel": 2},
+    "workload": {
+        "entries": 6,
+        "entry": "microbatch",
+        "lengths": {"kind": "fixed", "prompt_tokens": 9, "output_tokens": 5},
+    },
+    "timing": {"kind": "fixed", "prompt_ms": 10.0, "token_ms": 1.0},
+}
+
+
+def test_replicas_of_one_stage_end_at_the_bound_of_their_work() -> None:
+    """Six entries of 10 + 4 ms on two machines: 42 ms, and no sooner."""
+    scenario = toolkit.load(SMALL)
+    assert found(scenario)["work_colocated"].lower_s == pytest.approx(0.042)
+    assert makespan_ns(scenario) == 42_000_000
+
+
+def test_one_entry_ends_at_the_bound_of_the_longest() -> None:
+    """Alone on three stages: 3 x 10 ms, then 4 passes of 3 x 1 ms."""
+    scenario = toolkit.load(
+        SMALL,
+        sets=["workload.entries=1", "hardware.machines=3", "deployment.data_parallel=1"],
+    )
+    assert found(scenario)["longest_entry"].lower_s == pytest.approx(0.042)
+    assert makespan_ns(scenario) == 42_000_000
+
+
+def test_a_slow_link_sets_the_bound() -> None:
+    """A stated 50 ms for each cache over one interface outweighs 10 ms of prompt by far."""
+    apart = {
+        **SMALL,
+        "deployment": {
+            "kind": "disaggregated",
+            "prompt_machines": 1,
+            "token_machines": 1,
+            "transfer_time_ms": 50.0,
+            "transfer": "whole",
+        },
+    }
+    scenario = toolkit.load(apart)
+    link = found(scenario)["link"]
+    assert link.lower_s == pytest.approx(0.3)
+    assert 300_000_000 <= makespan_ns(scenario) <= 330_000_000
+    assert "network interfaces" in link.words
+
+
+def test_a_run_outside_its_bounds_is_a_fault_with_both_numbers() -> None:
+    with pytest.raises(FaultError, match=r"ended after 0\.4 s, before its bound work, 0\.5 s"):
+        check([Bound("work", 0.5, "six passes")], 400_000_000)
+    check([Bound("work", 0.5, "six passes")], 500_000_000)
