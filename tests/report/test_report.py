@@ -266,3 +266,10 @@ def test_different_work_is_not_compared_in_silence(runs: list[analytics.Run]) ->
     with console.capture() as captured:
         report.terminal(runs, console)
     assert "do not serve the same work" in captured.get()
+
+
+def test_stages_that_hold_the_same_are_told_together(tmp_path: Path) -> None:
+    run = small_run(4)
+    run.manifest["facts"]["memory"] = [f"stage {at} of 3: 1 GB" for at in range(3)] + ["no KV"]
+    found = findings.find([analytics.open(run.write(tmp_path / "small"))])
+    assert list(found.shared_facts("memory")) == ["stage 0 – 2 of 3: 1 GB", "no KV"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -90,7 +91,7 @@ class Findings:
         """Return each sentence under ``facts.key`` once, with the runs it is about."""
         said: dict[str, list[str]] = {}
         for label, lines in self.facts(key).items():
-            for line in lines:
+            for line in _stages_together(lines):
                 said.setdefault(line, []).append(label)
         return said
 
@@ -153,6 +154,19 @@ def _find(runs: tuple[Run, ...]) -> Findings:
         paths=[str(store.folder) for store in stores],
         views={view.name: view for view in analytics.library()},
     )
+
+
+def _stages_together(lines: Sequence[str]) -> list[str]:
+    """Return sentences that differ in nothing but the number of a stage as one."""
+    stages: dict[tuple[str, ...], list[str]] = {}
+    for line in lines:
+        found = re.match(r"(.*?\bstage )(\d+)(.*)", line, re.S)
+        key, number = ((found[1], found[3]), found[2]) if found else ((line,), "")
+        stages.setdefault(key, []).append(number)
+    return [
+        (numbers[0] if len(numbers) == 1 else f"{numbers[0]} – {numbers[-1]}").join(key)
+        for key, numbers in stages.items()
+    ]
 
 
 def _verdict(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
