@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("steady", deadline=None)  # a slow machine is no counterexample
+settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parent.parent
 
