@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit.costs.bounds import Bound, bounds, check
 from toolkit.costs.memory import fit
 from toolkit.costs.timing import outside_table
 from toolkit.progress import bar
@@ -77,7 +79,8 @@ def _run_one(scenario: Scenario, out: Path, *, quiet: bool) -> Run:
 
     requests = build(scenario)
     folder = out / "traces" / scenario.run_name
-    manifest = _manifest(scenario, requests)
+    lower = bounds(scenario, requests)
+    manifest = _manifest(scenario, requests, lower)
 
     def draw(written: store.Store) -> None:
         words = render_default(written) if scenario.trace.renderings else ""
@@ -86,7 +89,7 @@ def _run_one(scenario: Scenario, out: Path, *, quiet: bool) -> Run:
 
     with bar(f"simulating {scenario.run_name}", total=None, quiet=quiet) as advance:
         chunks = _counted(simulate(scenario, requests), advance)
-        store.write(folder, chunks, manifest, finish=draw)
+        store.write(folder, _within(lower, chunks), manifest, finish=draw)
     return analytics.open(folder)
 
 
@@ -96,7 +99,15 @@ def _counted(chunks: Iterator[Chunk], advance: Any) -> Iterator[Chunk]:
         advance(len(chunk))
 
 
-def _manifest(scenario: Scenario, requests: Requests) -> dict[str, Any]:
+def _within(lower: Sequence[Bound], chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Pass chunks on; a run that ends before its bounds allow is a fault, and leaves no trace."""
+    for chunk in chunks:
+        if chunk.table == "requests":
+            check(lower, max(map(int, chunk.columns["finish_ns"]), default=0))
+        yield chunk
+
+
+def _manifest(scenario: Scenario, requests: Requests, lower: Sequence[Bound]) -> dict[str, Any]:
     """Return what a trace says about itself: all that made it, nothing of when or where."""
     document = json.dumps(scenario.document, sort_keys=True, ensure_ascii=False)
     return {
@@ -111,6 +122,7 @@ def _manifest(scenario: Scenario, requests: Requests) -> dict[str, Any]:
         "scenario_sha256": hashlib.sha256(document.encode()).hexdigest(),
         "workload_sha256": requests.sha256(),
         "versions": _versions(),
+        "bounds": [asdict(bound) for bound in lower],
         "facts": _facts(scenario, requests),
     }
 

@@ -85,7 +85,7 @@ def test_a_slow_link_sets_the_bound() -> None:
     link = found(scenario)["link"]
     assert link.lower_s == pytest.approx(0.3)
     assert 300_000_000 <= makespan_ns(scenario) <= 330_000_000
-    assert "network interfaces" in link.words
+    assert "the network interfaces of 1 prompt machine" in link.words
 
 
 def test_a_run_outside_its_bounds_is_a_fault_with_both_numbers() -> None:

@@ -15,7 +15,8 @@ def summary(run: Run) -> dict[str, Any]:
 
     ``throughput_per_s`` counts entries, as the published simulators do;
     ``requests_per_s`` counts requests.  ``ttft_s``, ``tpot_s`` and ``e2e_s``
-    have mean, min, median, max and the scenario's percentiles (``p99``).
+    have mean, min, median, max and the scenario's percentiles (``p99``).  No
+    schedule can beat ``least_makespan_s``.
     """
     (row,) = run.frame("FROM run_summary").to_dicts()
     latencies = {each["metric"]: each for each in run.frame("FROM latency_summary").to_dicts()}
@@ -32,6 +33,7 @@ def summary(run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
         "makespan_s": row["makespan_s"],
+        "least_makespan_s": row["least_makespan_s"],
         "throughput_per_s": row["throughput_per_s"],
         "latency_per_token_s": {key: per_token.get(f"{key}_s") for key in ("median", "max", "min")},
         "cost_usd": row["cost_usd"],

@@ -13,18 +13,20 @@ WITH
         CROSS JOIN LATERAL (
             VALUES
                 (0, 'makespan', 's', 'less', makespan_s),
-                (1, 'throughput', 'requests/s', 'more', requests_per_s),
-                (2, 'output tokens', 'tokens/s', 'more', output_tokens_per_s),
-                (3, 'TTFT, median', 's', 'less', ttft_median_s),
-                (4, 'TTFT, p99', 's', 'less', ttft_p99_s),
-                (5, 'TPOT, median', 's', 'less', tpot_median_s),
-                (6, 'E2E, median', 's', 'less', e2e_median_s),
-                (7, 'E2E, p99', 's', 'less', e2e_p99_s),
-                (8, 'stages working', '%', 'more', 100 * utilisation),
-                (9, 'stages in bubbles', '%', 'less', 100 * bubble_share),
-                (10, 'cost', 'USD', 'less', cost_usd),
-                (11, 'cost per 1000 requests', 'USD', 'less', usd_per_1000_requests),
-                (12, 'cost per million output tokens', 'USD', 'less', usd_per_million_output_tokens)
+                (1, 'makespan, at least', 's', 'less', least_makespan_s),
+                (2, 'throughput', 'requests/s', 'more', requests_per_s),
+                (3, 'throughput, at most', 'requests/s', 'more', most_requests_per_s),
+                (4, 'output tokens', 'tokens/s', 'more', output_tokens_per_s),
+                (5, 'TTFT, median', 's', 'less', ttft_median_s),
+                (6, 'TTFT, p99', 's', 'less', ttft_p99_s),
+                (7, 'TPOT, median', 's', 'less', tpot_median_s),
+                (8, 'E2E, median', 's', 'less', e2e_median_s),
+                (9, 'E2E, p99', 's', 'less', e2e_p99_s),
+                (10, 'stages working', '%', 'more', 100 * utilisation),
+                (11, 'stages in bubbles', '%', 'less', 100 * bubble_share),
+                (12, 'cost', 'USD', 'less', cost_usd),
+                (13, 'cost per 1000 requests', 'USD', 'less', usd_per_1000_requests),
+                (14, 'cost per million output tokens', 'USD', 'less', usd_per_million_output_tokens)
         ) AS figure (rank, metric, unit, better, value)
     ),
     first_run AS (
