@@ -100,8 +100,8 @@ def arrivals(draw: st.DrawFn, entries: int, unit_ns: int) -> Arrivals:
     return Arrivals(kind, rate if kind == "poisson" else 0.0)  # type: ignore[arg-type]
 
 
-def lengths(entries: int, least_output: int) -> st.SearchStrategy[Lengths]:
-    pair = st.tuples(counts(1, MOST_TOKENS), counts(least_output, MOST_TOKENS))
+def lengths(entries: int, most_output: int) -> st.SearchStrategy[Lengths]:
+    pair = st.tuples(counts(1, MOST_TOKENS), counts(1, most_output))
     pairs = st.lists(pair, min_size=entries, max_size=entries).map(tuple)
     return st.builds(Lengths, st.just("pairs"), pairs=pairs)
 
@@ -131,14 +131,14 @@ def scenario(
 
 @st.composite
 def workloads(
-    draw: st.DrawFn, unit_ns: int, *, entry: Any, least: int = 1, least_output: int = 1
+    draw: st.DrawFn, unit_ns: int, *, entry: Any, least: int = 1, most_output: int = MOST_TOKENS
 ) -> Workload:
     entries = draw(counts(least, MOST_ENTRIES))
     return Workload(
         entries=entries,
         entry=entry,
         arrivals=draw(arrivals(entries, unit_ns)),
-        lengths=draw(lengths(entries, least_output)),
+        lengths=draw(lengths(entries, most_output)),
         seed=draw(counts(0, 3)),
     )
 
@@ -215,7 +215,10 @@ def with_tight_memory(made: Scenario, microbatches: float) -> Scenario:
 
 @st.composite
 def dejavu(draw: st.DrawFn) -> Scenario:
-    """Deployments under `dejavu`, on the grid of exact float sums and off it."""
+    """Deployments under `dejavu`, on the grid of exact float sums and off it.
+
+    Some answer at length, so that there are long stretches of nothing but tokens.
+    """
     unit_us = draw(st.sampled_from([1000.0, 7.5, 12.3]))
     kind = draw(st.sampled_from(["pipeline", "disaggregated"]))
     parts = 1 if kind == "disaggregated" else draw(counts(1, 3))
@@ -242,7 +245,10 @@ def dejavu(draw: st.DrawFn) -> Scenario:
         ),
         draw(
             workloads(
-                round(unit_us * 1000), entry="microbatch", least=parts * stages, least_output=1
+                round(unit_us * 1000),
+                entry="microbatch",
+                least=parts * stages,
+                most_output=draw(st.sampled_from([MOST_TOKENS, 60])),
             )
         ),
         FixedTiming(prompt_s, token_s, times(0, 3) if kind == "disaggregated" else 0.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import deployments
 import numpy as np
@@ -11,7 +12,7 @@ from played import Played, gathered, name_of, or_none, play
 from published import PROMPT, Span, baseline, disaggregated
 from stepwise import World
 
-from toolkit.scenario.model import FixedTiming, Scenario
+from toolkit.scenario.model import FixedTiming, Scenario, Trace
 from toolkit.simulator import simulate
 from toolkit.simulator.batches import Batches, pack, plan
 from toolkit.simulator.layout import lay_out
@@ -70,6 +71,17 @@ def stage_spans(run: Played, *columns: str) -> list[tuple[int, ...]]:
     return sorted(
         zip(*(run["spans"][column][on_stage].tolist() for column in columns), strict=True)
     )
+
+
+@given(deployments.dejavu())
+@settings(max_examples=150, deadline=None)
+def test_dejavu_without_spans_comes_to_the_same_ends(scenario: Scenario) -> None:
+    """Where no span is wanted, calm stretches are leapt over."""
+    ends, _ = published(scenario, build(scenario))
+
+    run = play(replace(scenario, trace=Trace("requests", ())))
+
+    assert run["requests"]["finish_ns"].tolist() == [ns(end) for end in ends]
 
 
 @given(deployments.dejavu())
@@ -220,7 +232,7 @@ def packed(scenario: Scenario, requests: Requests) -> list[tuple[int, int, list[
         if filling:
             last = int(requests.arrival_ns[filling[-1]])
             done.append((last if longest_s is None else deadline, queue, filling))
-    return sorted(done, key=lambda group: (group[0], group[2][0]))
+    return sorted(done, key=lambda group: (group[0], by_arrival.index(group[2][0])))
 
 
 @given(deployments.event())

@@ -61,7 +61,8 @@ def pack(scenario: Scenario, requests: Requests) -> Batches:
     Entries that are microbatches already are batches of one.  Requests are
     dealt to the replicas in turn (or to one shared queue); consecutive
     arrivals form a batch that is ready when full, or `max_wait` after its
-    first arrival, whichever is sooner.  Without a longest wait only the last
+    first arrival, whichever is sooner; of batches ready at once the one that
+    began to fill first comes first.  Without a longest wait only the last
     batch may be smaller; it is ready when its last request has arrived.
     """
     deployment = scenario.deployment
@@ -70,13 +71,15 @@ def pack(scenario: Scenario, requests: Requests) -> Batches:
     order = np.argsort(requests.arrival_ns, kind="stable")
     max_wait_ns = None if deployment.max_wait_s is None else ns(deployment.max_wait_s)
     full = 1 if scenario.workload.entry == "microbatch" else deployment.microbatch_size
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
     groups: list[tuple[int, int, I8]] = []
     for queue in range(queues):
         entries = order[queue::queues]
         arrivals = requests.arrival_ns[entries]
         for low, high, ready in _fill(arrivals, full, max_wait_ns):
             groups.append((ready, queue, entries[low:high]))
-    groups.sort(key=lambda group: (group[0], int(group[2][0])))
+    groups.sort(key=lambda group: (group[0], place[group[2][0]]))
     members = np.concatenate([entries for _, _, entries in groups])
     start = np.concatenate(([0], np.cumsum([len(entries) for _, _, entries in groups])))
     return Batches(

@@ -103,7 +103,7 @@ class Outcome:
         steps = [
             (0, decodes & (self.prefill_end > self.start), prefill),
             (1, moved, transfer),
-            (2, decodes, decode),
+            (2, decodes & (self.finish > self.decode_start), decode),
         ]
         columns = {
             "flow": np.concatenate([flow[chosen] for _, chosen, _ in steps]),
