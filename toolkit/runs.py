@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from toolkit.trace.columns import Chunk
     from toolkit.workload import Requests
 
-__all__ = ["run", "write_report"]
+__all__ = ["run", "within_bounds", "write_report"]
 
 VERSIONED = ("duckdb", "numba", "numpy", "polars", "pyarrow")
 """Packages on whose versions the bytes of a run depend."""
@@ -43,7 +43,10 @@ def run(
     """
     out = Path(out)
     parts = scenario.variants or (scenario,)
-    opened = {part.variant or part.name: _run_one(part, out, quiet=quiet) for part in parts}
+    opened = {
+        part.variant or part.name: _run_one(part, out, scenario.title, quiet=quiet)
+        for part in parts
+    }
     if report:
         with bar(f"report of {scenario.name}", quiet=quiet):
             write_report(list(opened.values()), out / "reports" / _folder_of_report(scenario))
@@ -70,7 +73,7 @@ def _folder_of_report(scenario: Scenario) -> str:
     return scenario.name if scenario.variants else scenario.run_name
 
 
-def _run_one(scenario: Scenario, out: Path, *, quiet: bool) -> Run:
+def _run_one(scenario: Scenario, out: Path, study: str, *, quiet: bool) -> Run:
     from toolkit import analytics
     from toolkit.simulator import simulate
     from toolkit.trace import store
@@ -80,7 +83,7 @@ def _run_one(scenario: Scenario, out: Path, *, quiet: bool) -> Run:
     requests = build(scenario)
     folder = out / "traces" / scenario.run_name
     lower = bounds(scenario, requests)
-    manifest = _manifest(scenario, requests, lower)
+    manifest = {**_manifest(scenario, requests, lower), "study": study}
 
     def draw(written: store.Store) -> None:
         words = render_default(written) if scenario.trace.renderings else ""
@@ -89,7 +92,7 @@ def _run_one(scenario: Scenario, out: Path, *, quiet: bool) -> Run:
 
     with bar(f"simulating {scenario.run_name}", total=None, quiet=quiet) as advance:
         chunks = _counted(simulate(scenario, requests), advance)
-        store.write(folder, _within(lower, chunks), manifest, finish=draw)
+        store.write(folder, within_bounds(lower, chunks), manifest, finish=draw)
     return analytics.open(folder)
 
 
@@ -99,7 +102,7 @@ def _counted(chunks: Iterator[Chunk], advance: Any) -> Iterator[Chunk]:
         advance(len(chunk))
 
 
-def _within(lower: Sequence[Bound], chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+def within_bounds(lower: Sequence[Bound], chunks: Iterable[Chunk]) -> Iterator[Chunk]:
     """Pass chunks on; a run that ends before its bounds allow is a fault, and leaves no trace."""
     for chunk in chunks:
         if chunk.table == "requests":

@@ -236,7 +236,7 @@ def _require_folder(file: Path) -> None:
 def _plot(arguments: argparse.Namespace) -> int:
     """Draw a CSV of winners as SVG and PNG; print the largest speed-ups."""
     from toolkit.planner.chart import FAMILY_NAMES, bars, speedups
-    from toolkit.report.style import WIDE, look, svg
+    from toolkit.report.style import WIDE, look, png, svg
     from toolkit.trace.output import replacing
 
     program = "toolkit dejavu plot"
@@ -268,7 +268,7 @@ def _plot(arguments: argparse.Namespace) -> int:
                 if file.suffix == ".svg":
                     sink.write(svg(drawn, name).encode())
                 else:
-                    sink.write(_png(drawn))
+                    sink.write(png(drawn))
             print(f"wrote {file}", file=sys.stderr)
     if arguments.json:
         print_json(
@@ -284,14 +284,6 @@ def _plot(arguments: argparse.Namespace) -> int:
             f"at most {ratio:.3f} times, at {count} machines"
         )
     return 0
-
-
-def _png(drawn: Any) -> bytes:
-    from io import BytesIO
-
-    file = BytesIO()
-    drawn.savefig(file, format="png", dpi=160, metadata={"Software": None})
-    return file.getvalue()
 
 
 def _winners(file: Path) -> tuple[Sequence[int], Series, Series]:

@@ -82,7 +82,7 @@ def test_write_names_the_files_it_made(runs: list[analytics.Run], tmp_path: Path
     assert names == {
         "report.html",
         "report.md",
-        *(f"figures/{name}.svg" for name in FIGURES),
+        *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "png")),
         *(f"tables/{name}.csv" for name in TABLES),
     }
     assert list(tmp_path.iterdir()) == [tmp_path / "one"]

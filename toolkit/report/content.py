@@ -365,12 +365,14 @@ def _provenance(findings: Findings) -> Iterator[Block]:
 
 
 def _figure(findings: Findings, name: str, draw: Callable[[Width], Drawn], caption: str) -> Figure:
-    wide, narrow = (style.svg(draw(width), name) for width in (style.WIDE, style.NARROW))
+    drawn = draw(style.WIDE)
+    wide, narrow = style.svg(drawn, name), style.svg(draw(style.NARROW), name)
     seeds = {str(manifest.get("seed")) for manifest in findings.manifests}
     digest = str(findings.manifests[0].get("scenario_sha256", ""))[:12]
     scenario = findings.manifests[0].get("name", "")
     origin = f"{scenario}, seed {words.listed(sorted(seeds))}, scenario {digest}"
-    return Figure(name, wide, narrow, f"{caption} ({origin})", f"tables/{name}.csv")
+    caption = f"{caption} ({origin})"
+    return Figure(name, wide, narrow, style.png(drawn), caption, f"tables/{name}.csv")
 
 
 def _split(line: str) -> tuple[str, str]:

@@ -40,11 +40,12 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure in two widths of SVG, the file of its data, and what to know besides."""
+    """A figure in two widths of SVG and as PNG, the file of its data, what to know besides."""
 
     name: str
     wide: str
     narrow: str
+    png: bytes
     caption: str
     table: str
 

@@ -106,10 +106,8 @@ class Findings:
 
     def title(self) -> str:
         """Return what was simulated."""
-        titles, names = self["runs"]["title"].unique().to_list(), self["runs"]["name"].to_list()
-        if len(titles) == 1:
-            return str(titles[0])
-        return f"{names[0]}: {words.listed(list(self.labels.values()))}"
+        studies = self["runs"]["study"].unique(maintain_order=True).to_list()
+        return words.listed([str(study) for study in studies])
 
     def question(self) -> str:
         """Return what the scenario asks."""

@@ -28,6 +28,7 @@ __all__ = [
     "label_room",
     "look",
     "panels",
+    "png",
     "rectangles",
     "rows_only",
     "run_colours",
@@ -244,6 +245,13 @@ def title(axes: Axes, text: str, colour: str = "#333333") -> None:
 def run_colours(labels: Sequence[str]) -> dict[str, str]:
     """Return a colour for each run, the same in every figure."""
     return {label: _RUNS[at % len(_RUNS)] for at, label in enumerate(labels)}
+
+
+def png(drawn: Figure) -> bytes:
+    """Return a figure as PNG, for where SVG cannot go."""
+    file = BytesIO()
+    drawn.savefig(file, format="png", dpi=160, metadata={"Software": None})
+    return file.getvalue()
 
 
 def svg(drawn: Figure, name: str) -> str:

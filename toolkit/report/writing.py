@@ -24,7 +24,7 @@ def write(
 ) -> list[Path]:
     """Write the report on `runs`, side by side, into `folder`; return its files.
 
-    ``report.html``, ``report.md``, ``figures/*.svg`` and ``tables/*.csv`` (one
+    ``report.html``, ``report.md``, ``figures/*.svg`` and ``.png``, and ``tables/*.csv`` (one
     for each view that was read).  The folder appears whole or not at all, and
     the same traces give the same bytes.  `title` and `question` replace the
     scenario's.
@@ -41,6 +41,7 @@ def write(
         (part / "figures").mkdir()
         for figure in _figures(document):
             (part / "figures" / f"{figure.name}.svg").write_text(figure.wide, encoding="utf-8")
+            (part / "figures" / f"{figure.name}.png").write_bytes(figure.png)
         (part / "tables").mkdir()
         for name, frame in findings.frames.items():
             flat = [column for column, kind in frame.schema.items() if not kind.is_nested()]

@@ -1,6 +1,6 @@
 -- What was simulated, and how the other views read it: the manifest as columns.
 -- Grain: one row per run.  Reads: store.manifests.
--- Definition: `label` names the run beside others (its variant, else its name); `percentiles` are
+-- Definition: `study` is the title of the scenario that the run is a variant of; `label` names the run beside others (its variant, else its name); `percentiles` are
 -- those the scenario's [report] asks for, `window_s` the stretch of its timeline; `link_model` says
 -- which transfers share a link.
 CREATE OR REPLACE VIEW runs AS
@@ -9,6 +9,7 @@ SELECT
     ordinal,
     manifest ->> '$.name' AS name,
     coalesce(manifest ->> '$.title', manifest ->> '$.name') AS title,
+    coalesce(manifest ->> '$.study', manifest ->> '$.title', manifest ->> '$.name') AS study,
     manifest ->> '$.question' AS question,
     manifest ->> '$.variant' AS variant,
     coalesce(manifest ->> '$.variant', manifest ->> '$.name', run::VARCHAR) AS label,
