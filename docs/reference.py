@@ -1,4 +1,4 @@
-"""Write the generated parts of the documentation: what schemas, tables and views say of themselves.
+"""Write the generated parts of the documentation: what schemas, tables, views and a run say.
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`;
 everything else on a page is written by hand.  `just docs` calls this; a test
@@ -8,8 +8,11 @@ keeps the pages up to date.
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,8 @@ from toolkit import analytics
 from toolkit.trace.columns import TABLES
 
 DOCS = Path(__file__).resolve().parent
-SCHEMAS = DOCS.parent / "schemas"
+ROOT = DOCS.parent
+SCHEMAS = ROOT / "schemas"
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -110,9 +114,41 @@ def regenerated(page: str) -> str:
     )
 
 
+CONSOLE = re.compile(r"(```console\n\$ toolkit ([^\n]*)\n).*?(```)", re.DOTALL)
+
+
+def played(page: str) -> str:
+    """Return the README with its command's true output, cut after the first table."""
+    return CONSOLE.sub(lambda part: part[1] + _output(part[2].split()) + part[3], page)
+
+
+def _output(words: list[str]) -> str:
+    """Return what a command prints at 80 columns, `...` for the tables after the first."""
+    words = [str(ROOT / word) if word.startswith("scenarios/") else word for word in words]
+    with tempfile.TemporaryDirectory(prefix="toolkit-docs-") as folder:
+        done = subprocess.run(
+            [sys.executable, "-m", "toolkit", *words],
+            cwd=folder,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    lines = [line.rstrip() for line in done.stdout.strip("\n").splitlines()]
+    table = next(number for number, line in enumerate(lines) if line.startswith(" latency"))
+    ends = next(number for number, line in enumerate(lines) if line.startswith("trace:"))
+    return "\n".join([*lines[:table], "...", *lines[ends:], ""])
+
+
 def main() -> int:
-    """Rewrite every page; return how many were stale where `--check` only asks."""
+    """Rewrite every page; return how many were stale where `--check` only asks.
+
+    The README's command is not run for `--check`: a test of its own does.
+    """
     stale = 0
+    if "--check" not in sys.argv:
+        readme = ROOT / "README.md"
+        readme.write_text(played(readme.read_text(encoding="utf-8")), encoding="utf-8")
     for page in sorted(DOCS.glob("*.md")):
         before = page.read_text(encoding="utf-8")
         after = regenerated(before)
