@@ -454,6 +454,43 @@ def _view(arguments: argparse.Namespace) -> int:
     return 0
 
 
+# -- plan ----------------------------------------------------------------------------------------
+
+
+def _plan_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scenario", metavar="SCENARIO", help="a .toml file")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key"
+    )
+    parser.add_argument("--variant", metavar="NAME", help="of this variant (default: the first)")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that simulate (default: 1)"
+    )
+    parser.add_argument("--json", action="store_true", help="print an object with every option")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    import toolkit
+    from toolkit import tables
+    from toolkit.planner.plan import plan
+
+    if arguments.workers < 1:
+        expected = "expected at least one process"
+        raise InputError.one("toolkit plan", "--workers", expected, f"{arguments.workers}")
+    scenario = toolkit.load(arguments.scenario, sets=arguments.set, variant=arguments.variant)
+    answer = plan(scenario, workers=arguments.workers, quiet=arguments.quiet)
+    if arguments.json:
+        tables.print_json(answer.as_dict())
+    else:
+        from rich.console import Console
+
+        from toolkit.planner.show_plan import show
+
+        show(answer, Console())
+    return 0
+
+
 # -- catalog -------------------------------------------------------------------------------------
 
 
@@ -514,6 +551,9 @@ COMMANDS: Mapping[str, Command] = {
     "report": Command("make the report again from traces alone", _report_arguments, _report),
     "export": Command("write a trace, or a part of it, for a viewer", _export_arguments, _export),
     "view": Command("open a trace in the Perfetto UI, offline", _view_arguments, _view),
+    "plan": Command(
+        "split the machines by formula, and simulate every layout", _plan_arguments, _plan
+    ),
     "catalog": Command(
         "list models, machines, devices, links, with their sources", _catalog_arguments, _catalog
     ),
