@@ -6,6 +6,7 @@ keeps no statistics.  Whatever a report needs is in the rows it yields.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from toolkit.errors import FaultError, InputError
 from toolkit.scenario.model import Scenario
 from toolkit.simulator.layout import Layout, lay_out
-from toolkit.simulator.outcome import Outcome, Totals, assign_lanes, counters
+from toolkit.simulator.outcome import Lanes, Outcome, Totals, assign_lanes, counters
 from toolkit.simulator.spans import SpanSorter
 from toolkit.trace.columns import Chunk
 from toolkit.workload import Requests, build
@@ -34,7 +35,9 @@ class _Run(Protocol):
     def leads(self) -> npt.NDArray[np.int64]: ...
 
 
-def simulate(scenario: Scenario, requests: Requests | None = None) -> Iterator[Chunk]:
+def simulate(
+    scenario: Scenario, requests: Requests | None = None, *, accounts: bool = True
+) -> Iterator[Chunk]:
     """Simulate one checked scenario and yield its trace, chunk by chunk.
 
     Chunks are rows of the tables in `toolkit.trace.columns`; those of `spans`
@@ -45,7 +48,10 @@ def simulate(scenario: Scenario, requests: Requests | None = None) -> Iterator[C
     grows with the requests, not with the spans; a consumer that stops early
     stops the simulation.
 
-    `requests` replaces the workload the scenario describes.
+    `requests` replaces the workload the scenario describes.  Without
+    `accounts` only level `requests` is played, without waits and lanes, and
+    busy time is count x duration (within half a nanosecond a span where
+    durations are no whole nanoseconds): what a sweep of thousands asks for.
 
     Raises:
         InputError: the scenario has variants (simulate one of them), or asks
@@ -63,15 +69,20 @@ def simulate(scenario: Scenario, requests: Requests | None = None) -> Iterator[C
         )
     requests = build(scenario) if requests is None else requests
     layout = lay_out(scenario)
-    run = _player(scenario, layout, requests)
-    yield from run.waits()
+    run = _player(scenario, layout, requests, accounts=accounts)
+    if accounts:
+        yield from run.waits()
+    else:
+        deque(run.waits(), maxlen=0)
     outcome = run.outcome()
     if np.any(outcome.finish < requests.arrival_ns):
         lost = int(np.argmax(outcome.finish < requests.arrival_ns))
         raise FaultError(f"request {lost} never finished; please report the scenario")
 
     level = scenario.trace.level
-    lanes = assign_lanes(requests.arrival_ns, outcome.finish, layout.first_lane)
+    lanes = Lanes.none(len(requests))
+    if accounts:
+        lanes = assign_lanes(requests.arrival_ns, outcome.finish, layout.first_lane)
     lane_spans = lanes.spans(requests, outcome)
     totals = Totals()
     run.add_totals(totals)
@@ -80,7 +91,7 @@ def simulate(scenario: Scenario, requests: Requests | None = None) -> Iterator[C
     yield layout.names_chunk()
     yield outcome.requests_chunk(requests, lanes)
     yield totals.chunk(lane_spans)
-    if level == "requests":
+    if level == "requests" or not accounts:
         return
     yield outcome.flows_chunk(lanes, own_slices=level == "full")
     yield from counters(scenario, layout, requests, outcome)
@@ -92,12 +103,12 @@ def simulate(scenario: Scenario, requests: Requests | None = None) -> Iterator[C
     yield from sorter.release()
 
 
-def _player(scenario: Scenario, layout: Layout, requests: Requests) -> _Run:
+def _player(scenario: Scenario, layout: Layout, requests: Requests, *, accounts: bool) -> _Run:
     """Return the discipline's run; the compiled loops are only imported here."""
     if scenario.discipline == "dejavu":
         from toolkit.simulator.dejavu_run import DejavuRun
 
-        return DejavuRun(scenario, layout, requests)
+        return DejavuRun(scenario, layout, requests, accounts=accounts)
     from toolkit.simulator.event_run import EventRun
 
     return EventRun(scenario, layout, requests)

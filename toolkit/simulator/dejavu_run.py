@@ -57,7 +57,9 @@ class _Prompts:
 class DejavuRun:
     """The published simulators' run of one deployment; parts of data parallelism one by one."""
 
-    def __init__(self, scenario: Scenario, layout: Layout, requests: Requests) -> None:
+    def __init__(
+        self, scenario: Scenario, layout: Layout, requests: Requests, *, accounts: bool = True
+    ) -> None:
         """Lay out each pipeline's work; nothing is played yet.
 
         Raises:
@@ -94,7 +96,7 @@ class DejavuRun:
                 prompt_us=prompt_us,
                 token_us=token_us,
                 prompts=self._prompts is None,
-                accounts=True,
+                accounts=accounts,
                 exact=dejavu.grid(prompt_us, token_us, arrival[first : first + size]),
                 details=scenario.trace.level != "requests",
             )
@@ -169,7 +171,7 @@ class DejavuRun:
             counts = [int(state.run[field][0]) for field in ("prompts", "decodes")]
             for stage, track in enumerate(job.tracks.tolist()):
                 busy_ns = state.busy_ns[stage].tolist()
-                if job.exact:
+                if job.exact or not job.accounts:
                     took_us = (job.prompt_us, job.token_us)
                     busy_ns = [n * round(us * 1000) for n, us in zip(counts, took_us, strict=True)]
                 totals.add(track, "prefill", busy_ns[0], counts[0])

@@ -134,12 +134,19 @@ class Lanes:
     track: I8
     count: int
 
+    @classmethod
+    def none(cls, entries: int) -> Lanes:
+        """Return no lanes, for entries that are not to be drawn."""
+        return cls(np.full(entries, NULL), 0)
+
     def spans(self, requests: Requests, outcome: Outcome) -> Records:
         """Return the phases of every entry on its lane, sorted by time and lane.
 
         Queued, prefill, transfer, queued again, decode; those that take no
         time are left out.
         """
+        if not self.count:
+            return records(SPAN_FIELDS, 0)
         landed = np.where(outcome.kv_ready == NULL, outcome.prefill_end, outcome.kv_ready)
         decodes = outcome.decode_start != NULL
         begin = np.where(decodes, outcome.decode_start, landed)
@@ -204,7 +211,7 @@ class Totals:
             np.concatenate(([True], (track[1:] != track[:-1]) | (name[1:] != name[:-1])))
         )[: len(order)]
         rows = np.array(sorted(self._rows), np.int64).reshape(-1, 5)
-        busy = np.add.reduceat(lanes["dur"][order], first)
+        busy = np.add.reduceat(lanes["dur"][order], first) if len(order) else first
         count = np.diff(np.append(first, len(order)))
         return Chunk(
             "totals",
