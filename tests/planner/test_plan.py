@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 import toolkit
@@ -110,14 +112,12 @@ def test_options_do_the_same_work_on_the_same_machines() -> None:
     """However deep a stage, a prompt's time through all stages is the scenario's."""
     for document in (ROUND, TABLE):
         scenario = toolkit.load(document)
+        whole = build(scenario)
+        tokens = (whole.size * whole.output_tokens).sum()
         for option in options(scenario):
             requests = build(option.scenario)
-            assert requests.size.sum() == build(scenario).size.sum() * (
-                len(build(scenario)) == len(requests) or requests.size[0] > 0
-            )
-            served = int((requests.size * requests.output_tokens).sum())
-            whole = build(scenario)
-            assert served == int((whole.size * whole.output_tokens).sum())
+            assert requests.size.sum() == whole.size.sum()
+            assert (requests.size * requests.output_tokens).sum() == tokens
             timing = option.scenario.timing
             if timing.kind == "fixed":
                 assert timing.prompt_s * option.scenario.prompt_stages == pytest.approx(10)
@@ -215,6 +215,37 @@ def test_answers_of_one_token_leave_nothing_to_decode() -> None:
     assert answer.formula.tokens == 0
     assert answer.best is not None
     assert shown(answer)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 9),
+    st.sampled_from(["event", "dejavu"]),
+    st.floats(0.001, 1e5),
+    st.floats(0.001, 1e5),
+    st.integers(1, 500),
+)
+def test_formulas_and_options_are_there_for_any_times(
+    machines: int, discipline: str, prompt_ms: float, token_ms: float, tokens: int
+) -> None:
+    scenario = toolkit.load(
+        {
+            **ROUND,
+            "simulation": {"discipline": discipline},
+            "hardware": {"machines": machines},
+            "workload": {
+                "entries": 40,
+                "entry": "microbatch",
+                "lengths": {"kind": "fixed", "prompt_tokens": 9, "output_tokens": tokens},
+            },
+            "timing": {"kind": "fixed", "prompt_ms": prompt_ms, "token_ms": token_ms},
+        }
+    )
+    said = planning.formula(scenario)
+    assert said.whole is None or said.whole_s is not None
+    assert said.whole_s is None or said.whole_s >= said.disaggregated_s * (1 - 1e-12)
+    splits = [option.split for option in options(scenario) if option.split]
+    assert splits == [(prompt, machines - prompt) for prompt in range(1, machines)]
 
 
 def test_the_command_prints_every_option(

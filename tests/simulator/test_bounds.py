@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import deployments
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import toolkit
+from toolkit import runs
 from toolkit.costs.bounds import Bound, bounds, check
 from toolkit.errors import FaultError
 from toolkit.scenario.model import Scenario
@@ -92,3 +94,28 @@ def test_a_run_outside_its_bounds_is_a_fault_with_both_numbers() -> None:
     with pytest.raises(FaultError, match=r"ended after 0\.4 s, before its bound work, 0\.5 s"):
         check([Bound("work", 0.5, "six passes")], 400_000_000)
     check([Bound("work", 0.5, "six passes")], 500_000_000)
+
+
+def test_a_run_keeps_its_bounds_and_shows_the_highest(tmp_path: Path) -> None:
+    run = toolkit.run(toolkit.load({**SMALL, "name": "small"}), out=tmp_path, report=False)
+    assert not isinstance(run, dict)
+    rows = run.frame("FROM bounds").to_dicts()
+    assert [(row["bound"], row["binding"]) for row in rows] == [
+        ("work_colocated", True),
+        ("longest_entry", False),
+    ]
+    assert rows[0]["lower_s"] == rows[0]["makespan_s"] == pytest.approx(0.042)
+    assert rows[0]["times_bound"] == pytest.approx(1)
+    assert rows[0]["most_requests_per_s"] == rows[0]["requests_per_s"]
+    assert "keep the stage busy for 0.042 s, shared by 2 replicas" in rows[0]["words"]
+    (summary,) = run.frame("SELECT least_makespan_s FROM run_summary").to_dicts()
+    assert summary["least_makespan_s"] == rows[0]["lower_s"]
+
+
+def test_a_run_that_ends_too_soon_fails_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "bounds", lambda *_: (Bound("work", 1.0, "made up"),))
+    with pytest.raises(FaultError, match=r"ended after 0\.042 s, before its bound work, 1 s"):
+        toolkit.run(toolkit.load({**SMALL, "name": "small"}), out=tmp_path, report=False)
+    assert not (tmp_path / "traces" / "small").exists()
