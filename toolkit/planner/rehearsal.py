@@ -118,4 +118,4 @@ def _write(scenario: Scenario, path: Path) -> None:
         "bounds": [asdict(bound) for bound in lower],
         "scenario": {"deployment": {"kind": scenario.deployment.kind}},
     }
-    store.write(path, within_bounds(lower, simulate(scenario, requests)), manifest)
+    store.write(path, within_bounds(lower, simulate(scenario, requests, accounts=False)), manifest)
