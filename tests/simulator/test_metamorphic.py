@@ -169,6 +169,7 @@ def test_a_prompt_slowed_by_nothing_is_not_slowed(scenario: Scenario) -> None:
 @some
 def test_requests_that_are_alike_can_change_places(scenario: Scenario, random: Any) -> None:
     """Where a request stands in the list is of no account, only when it arrives."""
+    scenario = replace(scenario, deployment=replace(scenario.deployment, memory_fit="off"))
     requests = build(scenario)
     alike = replace(
         requests,

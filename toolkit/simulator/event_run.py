@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.errors import InputError
 from toolkit.scenario.model import Scenario
 from toolkit.simulator import event
 from toolkit.simulator.batches import Batches, pack, plan
@@ -20,6 +21,7 @@ from toolkit.simulator.layout import Layout
 from toolkit.simulator.outcome import Outcome, Slice, Totals
 from toolkit.simulator.spans import SPANS_AT_ONCE, SpanSorter, waits_chunk
 from toolkit.trace.columns import NULL, Chunk, name_key
+from toolkit.units import GB
 from toolkit.workload.requests import Requests
 
 __all__ = ["EventRun"]
@@ -33,11 +35,16 @@ class EventRun:
     """One deployment's batches, played under the `event` discipline."""
 
     def __init__(self, scenario: Scenario, layout: Layout, requests: Requests) -> None:
-        """Pack the requests and lay out the plan; nothing is played yet."""
+        """Pack the requests and lay out the plan; nothing is played yet.
+
+        Raises:
+            InputError: a batch's KV cache alone is larger than its pipeline's room.
+        """
         self._layout = layout
         self._requests = requests
         self._batches: Batches = pack(scenario, requests)
         self._plan = plan(scenario, layout, self._batches, requests)
+        _refuse_too_large(scenario, self._plan)
         self._state = event.new_state(self._plan)
         self._room = event.margin(self._plan, self._state)
 
@@ -143,6 +150,21 @@ class EventRun:
             rows = sorter.buffer
             limit = min(int(rows.filled[0]) + SPANS_AT_ONCE, len(rows.rows))
             yield int(event.advance(self._plan, state, waits, rows, self._room, limit))
+
+
+def _refuse_too_large(scenario: Scenario, plan_: event.Plan) -> None:
+    """Refuse a batch that could never enter, which a checked scenario does not have."""
+    sides = ("prompt_room", "room") if plan_.split else ("room",)
+    for side, capacity in zip(sides, plan_.pipes["capacity"].tolist(), strict=False):
+        largest = int(plan_.batches[side].max())
+        if largest > capacity:
+            raise InputError.one(
+                str(scenario.file or scenario.name),
+                "deployment.microbatch_size",
+                f"expected KV caches of at most {capacity / GB:.6g} GB, the room by the weights",
+                f"{largest / GB:.6g} GB for the largest microbatch",
+                "use smaller microbatches, more stages, or machines with more memory",
+            )
 
 
 def _find(plan_: event.Plan, batch: I8, passes: I8) -> I8:
