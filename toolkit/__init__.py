@@ -9,8 +9,8 @@ stream of spans, and every number we publish is a query over those spans.
 >>> run.frame("SELECT makespan_s, cost_usd FROM run_summary")              # doctest: +SKIP
 
 ``load`` checks a scenario, ``simulate`` yields its trace in chunks of columns,
-``run`` does both and writes trace and report, ``open`` opens a trace written
-before.  Wrong input raises :class:`InputError` with every problem in it.
+``run`` does both and writes trace and report, ``sweep`` does so for every point
+of a scenario with ``[sweep]``, ``open`` opens a trace written before.  Wrong input raises :class:`InputError` with every problem in it.
 
 Importing this package imports nothing else: each name is fetched when first
 used, so that ``toolkit --help`` is not kept waiting by a compiler and two
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from toolkit.errors import Problem as Problem
     from toolkit.errors import TargetMissedError as TargetMissedError
     from toolkit.errors import ToolkitError as ToolkitError
+    from toolkit.planner.sweep import sweep as sweep
     from toolkit.runs import run as run
     from toolkit.scenario import load as load
     from toolkit.simulator import simulate as simulate
@@ -39,6 +40,7 @@ _HOME = {
     "load": "toolkit.scenario",
     "simulate": "toolkit.simulator",
     "run": "toolkit.runs",
+    "sweep": "toolkit.planner.sweep",
     "open": "toolkit.analytics",
     "FaultError": "toolkit.errors",
     "InputError": "toolkit.errors",
@@ -59,6 +61,7 @@ __all__ = [
     "open",
     "run",
     "simulate",
+    "sweep",
 ]
 
 

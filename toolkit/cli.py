@@ -29,6 +29,7 @@ from toolkit.errors import FaultError, InputError, Problem, ToolkitError
 if TYPE_CHECKING:
     from toolkit.analytics import Run
     from toolkit.catalog import Entry
+    from toolkit.scenario import Scenario
     from toolkit.trace.selection import Selection
 
 __all__ = ["COMMANDS", "main"]
@@ -190,6 +191,10 @@ def _check_scenario(path: Path, sets: Sequence[str]) -> str:
     import toolkit
 
     scenario = toolkit.load(path, sets=sets)
+    if scenario.sweep is not None:
+        from toolkit.planner.sweep import check
+
+        return f"{path}: good; {check(scenario)}"
     variants = ", ".join(str(variant.variant) for variant in scenario.variants)
     return f"{path}: good" + (f"; variants {variants}" if variants else "")
 
@@ -251,6 +256,23 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-report", action="store_true", help="write traces only")
     parser.add_argument("--json", action="store_true", help="print a list of objects, one per run")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    sweep = parser.add_argument_group("where the scenario has a [sweep]")
+    sweep.add_argument(
+        "--executor",
+        default="processes",
+        metavar="KIND",
+        help="serial, processes (default) or dask; the results are the same bytes",
+    )
+    sweep.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one for each core)"
+    )
+    sweep.add_argument("--address", metavar="URL", help="of the Dask scheduler, tcp://HOST:PORT")
+    sweep.add_argument(
+        "--trace-points",
+        default="",
+        metavar="N,M",
+        help="keep the traces of these points besides the winners'",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -262,7 +284,11 @@ def _run(arguments: argparse.Namespace) -> int:
         for source in arguments.scenario
     ]
     runs: list[Run] = []
+    swept: list[dict[str, Any]] = []
     for scenario in scenarios:
+        if scenario.sweep is not None:
+            swept.append(_run_sweep(scenario, arguments))
+            continue
         done = toolkit.run(scenario, out=arguments.out, report=False, quiet=arguments.quiet)
         these = list(done.values()) if isinstance(done, Mapping) else [done]
         folder = None if arguments.no_report else _write_report(these, arguments)
@@ -270,8 +296,32 @@ def _run(arguments: argparse.Namespace) -> int:
             _show(these, folder)
         runs += these
     if arguments.json:
-        _show_json(runs)
+        _show_json(runs, swept)
     return 0
+
+
+def _run_sweep(scenario: Scenario, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Play every point of a sweep; print what won, or return it as an object for `--json`."""
+    import toolkit
+    from toolkit.planner import show_sweep
+
+    points = [part.strip() for part in arguments.trace_points.split(",") if part.strip()]
+    if wrong := [part for part in points if not part.isdecimal()]:
+        expected = "expected numbers of points, such as 3,17"
+        raise InputError.one("--trace-points", "", expected, wrong[0])
+    done = toolkit.sweep(
+        scenario,
+        arguments.out,
+        report=not arguments.no_report,
+        quiet=arguments.quiet,
+        executor=arguments.executor,
+        workers=arguments.workers,
+        address=arguments.address,
+        trace_points=[int(part) for part in points],
+    )
+    if not arguments.json:
+        sys.stdout.writelines(show_sweep.terminal(done, page=not arguments.no_report))
+    return show_sweep.summary(done)
 
 
 def _document(source: Path) -> Path | Mapping[str, Any]:
@@ -302,10 +352,10 @@ def _show(runs: Sequence[Run], folder: Path | None) -> None:
         print(f"report: {folder / 'report.html'}")
 
 
-def _show_json(runs: Sequence[Run]) -> None:
+def _show_json(runs: Sequence[Run], more: Sequence[Mapping[str, Any]] = ()) -> None:
     from toolkit import report, tables
 
-    tables.print_json([report.summary(run) for run in runs])
+    tables.print_json([*(report.summary(run) for run in runs), *more])
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.costs.bounds import Bound, bounds, check
 from toolkit.costs.memory import fit
 from toolkit.costs.timing import outside_table
+from toolkit.errors import InputError
 from toolkit.progress import bar
 from toolkit.scenario.model import Scenario
 
@@ -41,6 +42,10 @@ def run(
         InputError: the scenario cannot be simulated, or `out` not written.
         FaultError: the simulation broke an invariant of its own.
     """
+    if scenario.sweep is not None:
+        file = str(scenario.file or scenario.name)
+        way_out = "call toolkit.sweep for all its points"
+        raise InputError.one(file, "sweep", "expected a scenario without one", "", way_out)
     out = Path(out)
     parts = scenario.variants or (scenario,)
     opened = {

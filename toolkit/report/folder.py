@@ -13,7 +13,10 @@ from toolkit.errors import InputError
 __all__ = ["MARK", "replacing"]
 
 MARK = "report.html"
-"""The file by which a folder is known as a report, and may be replaced by a newer one."""
+"""The page of a report."""
+
+KNOWN_BY = (MARK, "results.parquet")
+"""Files by which a folder is known as a report or a sweep, and may be replaced by a newer one."""
 
 
 @contextmanager
@@ -60,7 +63,8 @@ def replacing(folder: Path) -> Iterator[Path]:
 def _require_replaceable(folder: Path) -> None:
     if not folder.exists():
         return
-    if folder.is_dir() and ((folder / MARK).exists() or not any(folder.iterdir())):
+    known = any((folder / name).exists() for name in KNOWN_BY)
+    if folder.is_dir() and (known or not any(folder.iterdir())):
         return
     raise InputError.one(
         str(folder),

@@ -14,6 +14,7 @@ from toolkit.errors import InputError
 from toolkit.scenario import validate
 from toolkit.scenario.layers import Layer, live, merged
 from toolkit.scenario.loading import load
+from toolkit.scenario.model import Scenario
 from toolkit.scenario.resolve import resolve
 from toolkit.scenario.schema import key_paths, schema_at
 from toolkit.scenario.sources import Sources, folder_of
@@ -50,6 +51,8 @@ class Explanation:
     steps: tuple[Step, ...]
     variants: Mapping[str, Any]
     """What variants say instead, where none was chosen."""
+    swept: tuple[Any, ...] = ()
+    """The values that the points of a sweep take instead."""
 
     def __str__(self) -> str:
         lines = [f"{self.key} = {_shown(self.value)}", f"  {self.about}"]
@@ -58,6 +61,7 @@ class Explanation:
             words[-1] = "from"
         lines += [f"  {word} {step}" for word, step in zip(words, self.steps, strict=True)][::-1]
         lines += [f"  in variant {name}: {_shown(each)}" for name, each in self.variants.items()]
+        lines += [f"  swept: {_shown(list(self.swept))}"] * bool(self.swept)
         return "\n".join(line for line in lines if line.strip())
 
     def as_dict(self) -> dict[str, Any]:
@@ -86,11 +90,11 @@ def explain(
         close = nearest(key, known)
         way_out = f"did you mean {close}?" if close else "toolkit explain --help lists none"
         raise InputError.one("explain", key, "no such key of a scenario", way_out=way_out)
-    load(source, sets=sets, variant=variant)
+    scenario = load(source, sets=sets, variant=variant)
     sources = Sources.read(source, sets)
-    stack = sources.stack(variant)
+    stack = sources.stack(variant if variant in sources.variants else None)
     user = merged(stack)
-    for each in ("extends", "variant"):
+    for each in ("extends", "variant", "sweep"):
         user.pop(each, None)
     document: Mapping[str, Any] = user
     below: tuple[Layer, ...] = ()
@@ -106,7 +110,19 @@ def explain(
         value_at(document, path),
         steps,
         {name: each.get(path) for name, each in others.items() if each.has(path)},
+        _swept(scenario, key),
     )
+
+
+def _swept(scenario: Scenario, key: str) -> tuple[Any, ...]:
+    """Return the values a key takes in the points of a scenario's sweep, each once."""
+    points = scenario.sweep.points if scenario.sweep is not None else ()
+    found: list[Any] = []
+    for point in points:
+        value = point.settings.get(key)
+        if value is not None and value not in found:
+            found.append(value)
+    return tuple(found)
 
 
 def _steps(below: Sequence[Layer], stack: Sequence[Layer], path: KeyPath) -> Iterator[Step]:

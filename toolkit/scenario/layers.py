@@ -31,7 +31,7 @@ __all__ = [
     "variant_layers",
 ]
 
-Kind = Literal["default", "catalog", "input", "parent", "file", "variant", "set"]
+Kind = Literal["default", "catalog", "input", "parent", "file", "variant", "family", "sweep", "set"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from toolkit.catalog import nearest
 from toolkit.errors import InputError, Problem
 from toolkit.scenario import physics, validate
 from toolkit.scenario.build import build
 from toolkit.scenario.layers import merged
 from toolkit.scenario.model import Scenario
+from toolkit.scenario.points import open_sweep
 from toolkit.scenario.resolve import known_names, resolve
 from toolkit.scenario.sources import Sources, folder_of, located
+from toolkit.scenario.sweep import read_plan, stated
 from toolkit.scenario.validate import Finding
 
 __all__ = ["load"]
@@ -29,14 +32,17 @@ def load(
     """Return the checked scenario of a file, or of a mapping of the same layout.
 
     ``sets`` are overrides written ``key.path=value``; ``variant`` picks one of
-    the file's variants.  Without it the result's ``variants`` holds all of
-    them, and its own values are those of the first.  Relative names of files
-    start at the file that names them, or at the current folder in a mapping.
+    the file's variants, or one family of its sweep.  Without it the result's
+    ``variants`` (or ``sweep``) holds all of them, and its own values are those
+    of the first.  Relative names of files start at the file that names them,
+    or at the current folder in a mapping.
 
     Raises:
         InputError: everything that is wrong, in the file's order.
     """
     sources = Sources.read(source, sets)
+    if (table := stated(sources)) is not None:
+        return _swept(sources, table, variant)
     if variant is not None:
         sources.pick(variant)
         return _one(sources, variant)
@@ -73,6 +79,33 @@ def _one(sources: Sources, variant: str | None) -> Scenario:
     scenario = build(resolved.document, resolved.saved, sources.path)
     stop_at(physics.check(scenario))
     return scenario
+
+
+def _swept(sources: Sources, table: Mapping[str, Any], family: str | None) -> Scenario:
+    """Return the scenario that stands for all points of its sweep."""
+    plan, findings = read_plan(sources, table)
+    if findings:
+        raise sources.error(located(finding, sources.layers) for finding in findings)
+    if family is not None:
+        names = [each.name for each in plan.families if each.name]
+        if family not in names:
+            close = nearest(family, names)
+            has = f"it has {', '.join(names)}" if names else "it has no families"
+            way_out = f"did you mean {close}?" if close else has
+            expected = "expected a family of the sweep"
+            raise InputError.one(sources.file, "", expected, family, way_out)
+        plan = plan.only(family)
+    sweep = open_sweep(sources, plan)
+    base = merged((*sources.layers, *sources.sets))
+    base.pop("extends", None)
+    first = sweep.points[0].scenario
+    return replace(
+        first,
+        title=base.get("title", first.name),
+        question=base.get("question", ""),
+        sweep=sweep,
+        document={**base, "name": first.name},
+    )
 
 
 def _of_the_words(user: Mapping[str, Any]) -> list[Finding]:

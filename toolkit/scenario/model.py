@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from toolkit.scenario.points import Sweep
 
 __all__ = [
     "Arrivals",
@@ -221,11 +224,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One deployment to simulate; or, with `variants`, several to compare.
+    """One deployment to simulate; with `variants`, several to compare; with `sweep`, many.
 
     ``document`` is the resolved scenario as it would be written in TOML
     (catalog figures of use filled in), self-contained: loading it again gives
-    an equal scenario.  A scenario with variants is not simulated itself.
+    an equal scenario.  A scenario with variants or a sweep is not simulated
+    itself; its own values are those of the first.
     """
 
     name: str
@@ -242,6 +246,7 @@ class Scenario:
     file: Path | None = field(default=None, compare=False)
     variant: str | None = None
     variants: tuple[Scenario, ...] = ()
+    sweep: Sweep | None = None
     document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property

@@ -14,10 +14,13 @@ from toolkit.scenario.memory import StageFit, fit, longest_tokens
 from toolkit.scenario.model import FixedTiming, Scenario, TableTiming
 from toolkit.scenario.validate import Finding
 
-__all__ = ["check", "served_entries"]
+__all__ = ["MEMORY", "check", "served_entries"]
 
 LONGEST_S = 3e9
 """Longest run, seconds, whose nanoseconds the trace's clock holds with room to spare: 95 years."""
+
+MEMORY = ("deployment",)
+"""Where it is said that a model does not fit; nothing else stands there."""
 
 Check = Callable[[Scenario], Iterator[Finding]]
 
@@ -332,7 +335,7 @@ def _model_fits(scenario: Scenario) -> Iterator[Finding]:
     name = scenario.model.name if scenario.model else ""
     for stage in worst.values():
         yield Finding(
-            ("deployment",),
+            MEMORY,
             f"expected {name} to fit the machines",
             stage.words,
             "use more stages, smaller or fewer microbatches, or bytes_per_parameter and "

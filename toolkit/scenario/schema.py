@@ -54,9 +54,9 @@ def schema_at(path: KeyPath) -> Schema:
 
 
 def key_paths(schema: Schema | None = None, prefix: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield every key path of a scenario, dotted, variants aside."""
+    """Yield every key path of a scenario, dotted, variants and sweeps aside."""
     for key, each in (schema or load_schema()).get("properties", {}).items():
-        if (*prefix, key) == ("variant",):
+        if not prefix and key in {"variant", "sweep"}:
             continue
         yield ".".join((*prefix, key))
         yield from key_paths(each, (*prefix, key)) if "properties" in each else ()

@@ -81,8 +81,10 @@ def located(finding: Finding, stack: Sequence[Layer]) -> Problem:
     """Return a finding as a problem: in which layer's file and line it stands."""
     layer = origin(stack, finding.path)
     where = shown_path(finding.path)
-    if layer.kind == "variant":
-        where += f' (variant "{layer.label}")'
+    if layer.kind in {"variant", "family"}:
+        where += f' ({layer.kind} "{layer.label}")'
+    elif layer.kind == "sweep":
+        where += " (sweep)"
     elif layer.kind == "set":
         where += f" ({layer.label})"
     line, path = 0, finding.path

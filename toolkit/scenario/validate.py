@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from jsonschema import ValidationError
     from jsonschema.protocols import Validator
 
-__all__ = ["Finding", "check", "check_variants"]
+__all__ = ["Finding", "check", "check_sweep", "check_value", "check_variants"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,24 @@ def check_variants(listed: Any) -> list[Finding]:
         for finding in _first_of_each(_broken_rules(document))
         if finding.path[:1] == ("variant",)
     ]
+
+
+def check_sweep(table: Any) -> list[Finding]:
+    """Return what the schema has against a ``[sweep]``, the content of its overlays aside."""
+    findings = (*_not_finite(table, ("sweep",)), *_broken_rules({"sweep": table}))
+    return [each for each in _first_of_each(findings) if each.path[:1] == ("sweep",)]
+
+
+def check_value(path: KeyPath, value: Any) -> list[Finding]:
+    """Return what the schema has against a value at `path`, whatever it is chosen with."""
+    validator = _validator().evolve(schema=schema_at(path))
+    broken = [
+        finding
+        for error in validator.iter_errors(_within_64_bits(value))
+        if "then" not in error.absolute_schema_path  # a choice: asked of the whole document
+        for finding in _of_error(error, (*path, *error.absolute_path), value, len(path))
+    ]
+    return _first_of_each((*_not_finite(value, path), *broken))
 
 
 def _first_of_each(findings: Iterable[Finding]) -> list[Finding]:
@@ -97,13 +116,19 @@ def _out_of_place(value: Any, path: KeyPath = ()) -> Iterator[Finding]:
 
 def _broken_rules(document: Mapping[str, Any]) -> Iterator[Finding]:
     for error in _validator().iter_errors(_within_64_bits(document)):
-        path = tuple(error.absolute_path)
-        if error.validator == "additionalProperties":
-            yield from _unknown_keys(path, error)
-        elif error.validator == "required":
-            yield from _missing_keys(path, error)
-        elif error.schema is not False:  # those are _out_of_place
-            yield _wrong_value(path, value_at(document, path), error)
+        yield from _of_error(error, tuple(error.absolute_path), document)
+
+
+def _of_error(
+    error: ValidationError, path: KeyPath, value: Any, depth: int = 0
+) -> Iterator[Finding]:
+    """Yield what a broken rule is in words; `path` leads into `value` after `depth` parts."""
+    if error.validator == "additionalProperties":
+        yield from _unknown_keys(path, error)
+    elif error.validator == "required":
+        yield from _missing_keys(path, error)
+    elif error.schema is not False:  # those are _out_of_place
+        yield _wrong_value(path, value_at(value, path[depth:]), error)
 
 
 def _within_64_bits(value: Any) -> Any:
@@ -141,8 +166,9 @@ def _neither_file_nor_inline(document: Mapping[str, Any]) -> Iterator[Finding]:
 def _unknown_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:
     known: Mapping[str, Any] = error.schema["properties"]  # type: ignore[index]
     instance: Mapping[str, Any] = error.instance  # type: ignore[assignment]
+    patterns: Iterable[str] = error.schema.get("patternProperties", ())  # type: ignore[union-attr]
     for key in instance:
-        if key not in known:
+        if key not in known and not any(re.search(each, key) for each in patterns):
             yield Finding((*path, key), f"unknown key; {_where_it_belongs(key, known)}")
 
 

@@ -39,7 +39,16 @@ try:
 except ImportError:  # pragma: no cover - a platform without advisory locks: nothing to wait for
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["MANIFEST", "ROW_GROUP", "Store", "StoreWriter", "schema", "write"]
+__all__ = [
+    "MANIFEST",
+    "ROW_GROUP",
+    "Store",
+    "StoreWriter",
+    "locked",
+    "schema",
+    "to_arrow",
+    "write",
+]
 
 ROW_GROUP = 250_000
 """Rows of a row group: the grain at which a window of time is found and read."""
@@ -72,6 +81,13 @@ def schema(table: Table) -> pa.Schema:
     return pa.schema(
         [pa.field(column.name, _ARROW[column.type], column.nullable) for column in table.columns]
     )
+
+
+def to_arrow(chunk: Chunk) -> pa.Table:
+    """Return the rows of a chunk as the store would hold them, empty values as nulls."""
+    table = TABLES[chunk.table]
+    arrays = [_arrow(column, chunk.columns[column.name]) for column in table.columns]
+    return pa.Table.from_arrays(arrays, schema=schema(table))
 
 
 class StoreWriter:
@@ -243,10 +259,7 @@ class _RowGroups:
         group = _joined(self._table, parts)
         if self._table.name == "spans":
             self._check_order(group)
-        arrays = [_arrow(column, group.columns[column.name]) for column in self._table.columns]
-        self._writer.write_table(
-            pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=ROW_GROUP
-        )
+        self._writer.write_table(to_arrow(group), row_group_size=ROW_GROUP)
 
     def _check_order(self, group: Chunk) -> None:
         ts = np.asarray(group.columns["ts_ns"])
@@ -369,7 +382,7 @@ def write(
     hidden, previous = _sibling(folder, "partial"), _sibling(folder, "previous")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        with locked(folder):
             _put_back(folder)
             shutil.rmtree(hidden, ignore_errors=True)
             _refuse_what_is_not_a_run(folder)
@@ -449,7 +462,7 @@ def _put_back(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path, wait_s: float | None = None) -> Iterator[None]:
+def locked(folder: Path, wait_s: float | None = None) -> Iterator[None]:
     """Hold the lock file of `folder`, which names the owner's process.
 
     The operating system drops the lock with its owner, so a dead owner's file
@@ -512,7 +525,7 @@ class Store:
         given = Path(folder)
         self.folder = given.parent if given.name == MANIFEST else given
         if not self.folder.exists() and _sibling(_absolute(self.folder), "previous").exists():
-            with _locked(_absolute(self.folder)):
+            with locked(_absolute(self.folder)):
                 _put_back(_absolute(self.folder))
         self.manifest: Mapping[str, Any] = _read_manifest(self.folder)
         for table in TABLES.values():

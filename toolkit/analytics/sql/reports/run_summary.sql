@@ -1,22 +1,11 @@
 -- The figures of a run that people ask for first.
 -- Grain: one row per run.
--- Reads: runs, throughput, cost, latency_summary, latency_samples, stage_time, lower_bounds.
+-- Reads: runs, throughput, cost, latency_summary, latency_samples, stage_shares, lower_bounds.
 -- Units: seconds; per second; US dollars.
 -- Definition: p99 by linear interpolation; shares are of all stages x makespan; no schedule can
 -- beat `least_makespan_s`, the highest lower bound.  The rest is as the views it reads say.
 CREATE OR REPLACE VIEW run_summary AS
 WITH
-    stages AS (
-        SELECT
-            run,
-            sum(dur_ns) FILTER (part IN ('prefill', 'decode', 'other')) / nullif(sum(dur_ns), 0)
-                AS utilisation,
-            sum(dur_ns) FILTER (part = 'bubble') / nullif(sum(dur_ns), 0) AS bubble_share,
-            sum(dur_ns) FILTER (part IN ('waiting', 'finished')) / nullif(sum(dur_ns), 0)
-                AS empty_share
-        FROM stage_time
-        GROUP BY run
-    ),
     typical AS (
         SELECT
             run,
@@ -59,9 +48,9 @@ SELECT
     typical.e2e_mean_s,
     late.e2e_p99_s,
     typical.latency_per_token_median_s,
-    stages.utilisation,
-    stages.bubble_share,
-    stages.empty_share,
+    stage_shares.utilisation,
+    stage_shares.bubble_share,
+    stage_shares.empty_share,
     cost.machine_hours,
     cost.cost_usd,
     cost.usd_per_1000_requests,
@@ -69,7 +58,7 @@ SELECT
 FROM runs
 LEFT JOIN throughput USING (run)
 LEFT JOIN cost USING (run)
-LEFT JOIN stages USING (run)
+LEFT JOIN stage_shares USING (run)
 LEFT JOIN typical USING (run)
 LEFT JOIN late USING (run)
 LEFT JOIN bound USING (run);

@@ -1,0 +1,132 @@
+"""A batch of points to a row of metrics each: play them, ask the views, keep nothing else.
+
+This is what a worker does, in whatever process or machine it lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from toolkit import catalog
+from toolkit.analytics.memory import InMemory
+from toolkit.errors import InputError
+from toolkit.planner.metrics import PERCENTILES, metrics
+from toolkit.scenario.model import Lengths, Scenario, Trace
+from toolkit.scenario.physics import served_entries
+from toolkit.simulator import simulate
+from toolkit.trace.columns import Chunk
+
+__all__ = ["Answer", "Task", "answer", "batches", "play"]
+
+MOST_POINTS = 64
+"""Points of a batch: the views take a few milliseconds a query, however many runs they see."""
+
+MOST_ENTRIES = 200_000
+"""Entries of a batch, which bound its memory: some 200 bytes each on the way through the views."""
+
+TABLES = ("machines", "tracks", "names", "requests", "totals")
+"""Tables that metrics are made of; waits are not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A point to play; ``key`` stands for all that its result depends on."""
+
+    key: str
+    scenario: Scenario
+
+    @property
+    def entries(self) -> int:
+        """Entries it serves."""
+        return served_entries(self.scenario)
+
+    @property
+    def stage_events(self) -> float:
+        """Passes of a microbatch through a stage, about: the work of playing it."""
+        scenario = self.scenario
+        workload = scenario.workload
+        tokens = _mean_output_tokens(workload.lengths, workload.entries)
+        size = scenario.deployment.microbatch_size if workload.entry == "request" else 1
+        passes = scenario.prompt_stages + tokens * scenario.token_stages
+        return passes * self.entries / size
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a task: its metrics, or why it could not be played."""
+
+    key: str
+    metrics: Mapping[str, float | int | None]
+    refused: str = ""
+
+
+def batches(tasks: Sequence[Task], at_least: int = 1) -> Iterator[Sequence[Task]]:
+    """Yield the tasks in batches, in their order: `at_least` so many, where there are as many."""
+    most_points = max(min(MOST_POINTS, len(tasks) // at_least), 1)
+    batch: list[Task] = []
+    entries = 0
+    for task in tasks:
+        if batch and (len(batch) == most_points or entries + task.entries > MOST_ENTRIES):
+            yield batch
+            batch, entries = [], 0
+        batch.append(task)
+        entries += task.entries
+    if batch:
+        yield batch
+
+
+def play(scenario: Scenario) -> Iterator[Chunk]:
+    """Yield the rows of one point at trace level `requests`."""
+    return simulate(replace(scenario, trace=Trace("requests", ())))
+
+
+def answer(batch: Sequence[Task]) -> list[Answer]:
+    """Return the metrics of every task of a batch.
+
+    They do not depend on what else is in the batch.
+    """
+    played: list[tuple[str, Scenario, list[Chunk]]] = []
+    refused: list[Answer] = []
+    for task in batch:
+        try:
+            chunks = [chunk for chunk in play(task.scenario) if chunk.table in TABLES]
+        except InputError as error:
+            problem = error.problems[0]
+            words = f"{problem.where}: {problem.expected}, got {problem.got}"
+            refused.append(Answer(task.key, {}, words))
+        else:
+            played.append((task.key, task.scenario, chunks))
+    if not played:
+        return refused
+    runs = [(_manifest(scenario), chunks) for _, scenario, chunks in played]
+    with InMemory(runs, tables=TABLES, kept=("request_latency",)) as opened:
+        rows = metrics(opened)
+    return [Answer(key, rows[at]) for at, (key, _, _) in enumerate(played)] + refused
+
+
+def _mean_output_tokens(lengths: Lengths, entries: int) -> float:
+    """Return how long an answer is on average; of a length table, between its quantiles."""
+    if lengths.output_tokens is not None:
+        return lengths.output_tokens
+    if lengths.kind == "pairs":
+        return sum(output for _, output in lengths.pairs[:entries]) / entries
+    table = catalog.length_table(lengths.name or "")
+    points = zip(table.quantiles, table.output_tokens, strict=True)
+    return sum((b - a) * (v + w) / 2 for (a, v), (b, w) in pairwise(points))
+
+
+def _manifest(scenario: Scenario) -> Mapping[str, Any]:
+    """Return what the view `runs` reads of a manifest, as far as metrics depend on it."""
+    percentiles = sorted({*PERCENTILES, *scenario.report.percentiles})
+    return {
+        "name": scenario.name,
+        "discipline": scenario.discipline,
+        "level": "requests",
+        "scenario": {
+            "deployment": {"kind": scenario.deployment.kind},
+            "report": {"percentiles": percentiles},
+        },
+    }

@@ -1,0 +1,178 @@
+"""A scenario with ``[sweep]`` from its points to its results, report and the winners' traces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit import runs
+from toolkit.errors import InputError
+from toolkit.planner import points
+from toolkit.planner.executors import completed, open_executor
+from toolkit.planner.ledger import Ledger, key_of
+from toolkit.planner.points import Answer, Task
+from toolkit.planner.results import Results, collect, goal_of
+from toolkit.planner.sweep_report import write_report
+from toolkit.progress import bar
+from toolkit.scenario.model import Scenario
+from toolkit.trace.store import locked
+
+if TYPE_CHECKING:
+    from toolkit.analytics import Run
+    from toolkit.scenario.points import Point, Sweep
+
+__all__ = ["Swept", "check", "sweep"]
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A finished sweep: its results, the folder that holds them, and the traces made of points."""
+
+    results: Results
+    folder: Path
+    traces: Mapping[str, Run]
+
+
+def check(scenario: Scenario) -> str:
+    """Return what is to be said of a sweep before it is run.
+
+    Raises:
+        InputError: what is to win is no metric.
+    """
+    stated = _stated(scenario)
+    goal_of(scenario)
+    unfit = sum(point.status != "fits" for point in stated.points)
+    names = f" in families {', '.join(stated.families)}" if stated.families[0] else ""
+    return f"{len(stated.points)} points{names}; {unfit} do not fit"
+
+
+def sweep(
+    scenario: Scenario,
+    out: Path | str = ".",
+    *,
+    report: bool = True,
+    quiet: bool = True,
+    executor: str = "processes",
+    workers: int | None = None,
+    address: str | None = None,
+    trace_points: Sequence[int] = (),
+) -> Swept:
+    """Play every point of a sweep, and write ``out/reports/<scenario>``.
+
+    It holds ``results.parquet`` (one row per point), the winners and, with
+    `report`, the page with its figures.  The winner of each family over all,
+    and the points of `trace_points`, are then run as scenarios of their own,
+    with the trace that the scenario asks for.  If this is stopped, the next
+    call goes on where it was; the results are the same bytes, whoever
+    computed them.
+
+    `executor` is "serial", "processes" (`workers` of them, else one per core)
+    or "dask", a cluster at `address`.
+
+    Raises:
+        InputError: the scenario has no sweep, the goal or `trace_points` name
+            what is not there, `out` cannot be written, or another process is
+            at the same sweep.
+    """
+    stated = _stated(scenario)
+    goal_of(scenario)
+    out = Path(out)
+    by_number = {point.number: point for point in stated.points}
+    for number in trace_points:
+        _require_point(by_number, number)
+    folder = out.absolute() / "reports" / scenario.name
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        way_out = "choose another folder with --out"
+        expected = "expected a folder that can be written"
+        got = error.strerror or str(error)
+        raise InputError.one(str(folder), "", expected, got, way_out) from error
+    with locked(folder, wait_s=0):
+        ledger = Ledger(folder.with_name(f".{folder.name}.sweep"))
+        with open_executor(executor, workers=workers, address=address) as (opened, count):
+            answers = _answers(stated.points, ledger, opened, count, scenario.name, quiet=quiet)
+        results = collect(scenario, answers)
+        with bar(f"report of {scenario.name}", quiet=quiet):
+            write_report(scenario, results, folder, page=report)
+        ledger.close()
+    traces = _traces(scenario, results, by_number, trace_points, out, quiet=quiet)
+    return Swept(results, folder, traces)
+
+
+def _answers(
+    listed: Sequence[Point],
+    ledger: Ledger,
+    executor: Executor,
+    workers: int,
+    name: str,
+    *,
+    quiet: bool,
+) -> dict[int, Answer]:
+    """Return the answer of every point that fits, by its number; equal points are played once."""
+    keys = {point.number: key_of(point.digest) for point in listed if point.status == "fits"}
+    tasks: dict[str, Task] = {}
+    for point in listed:
+        if point.number in keys:
+            tasks.setdefault(keys[point.number], Task(keys[point.number], point.scenario))
+    known = ledger.known(tasks)
+    left = [task for key, task in tasks.items() if key not in known]
+    work = {task.key: task.stage_events for task in tasks.values()}
+    with bar(f"sweeping {name}", total=sum(work.values()), quiet=quiet) as advance:
+        advance(sum(work[key] for key in known))
+        for batch, found in completed(executor, workers, points.answer, _in_batches(left, workers)):
+            ledger.add(found)
+            known |= {answer.key: answer for answer in found}
+            advance(sum(work[task.key] for task in batch))
+    return {number: known[key] for number, key in keys.items()}
+
+
+def _in_batches(left: Sequence[Task], workers: int) -> list[Sequence[Task]]:
+    """Return batches, the largest first: the last to end is then a small one."""
+    found = list(points.batches(left, at_least=4 * workers if workers > 1 else 1))
+    return sorted(found, key=lambda batch: -sum(task.stage_events for task in batch))
+
+
+def _traces(
+    scenario: Scenario,
+    results: Results,
+    by_number: Mapping[int, Point],
+    trace_points: Sequence[int],
+    out: Path,
+    *,
+    quiet: bool,
+) -> dict[str, Run]:
+    """Run the overall winner of each family, and the points asked for, and keep their traces."""
+    chosen: dict[str, int] = {}
+    for winner in results.winners():
+        if not winner.group and winner.row is not None:
+            chosen[winner.family or "best"] = winner.row["point"]
+    chosen |= {f"point-{number}": number for number in trace_points}
+    made: dict[str, Run] = {}
+    for name, number in chosen.items():
+        point = by_number[number].scenario
+        alone = replace(point, variant=name, document={**point.document, "variant": name})
+        run = runs.run(alone, out, report=False, quiet=quiet)
+        assert not isinstance(run, dict)
+        made[name] = run
+    return made
+
+
+def _stated(scenario: Scenario) -> Sweep:
+    if scenario.sweep is None:
+        file = str(scenario.file or scenario.name)
+        raise InputError.one(file, "sweep", "expected a scenario with [sweep]")
+    return scenario.sweep
+
+
+def _require_point(by_number: Mapping[int, Any], number: int) -> None:
+    point = by_number.get(number)
+    if point is None:
+        expected = f"expected the number of a point, 0 to {len(by_number) - 1}"
+        raise InputError.one("--trace-points", "", expected, str(number))
+    if point.status != "fits":
+        got = f"{number}: {point.reason}"
+        raise InputError.one("--trace-points", "", "expected a point that can be played", got)
