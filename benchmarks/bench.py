@@ -22,12 +22,14 @@ from typing import Any
 import numpy as np
 
 import toolkit
-from toolkit import tables
+from toolkit import catalog, tables
+from toolkit.planner.simulate_all import Study, candidates
 from toolkit.progress import watch
-from toolkit.scenario.model import Scenario
+from toolkit.scenario.model import Lengths, Scenario
 from toolkit.trace import chrome, perfetto
 from toolkit.trace.store import Store
 from toolkit.trace.store import write as write_store
+from toolkit.workload.lengths import token_counts
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "oracle"))
 
@@ -37,6 +39,8 @@ import published
 PROMPT_MS, TOKEN_MS = 40.0, 3.125
 STAGES = 8
 ENTRIES = 512
+TIMES = 12
+"""How many times over our side takes the plain side's work: it would be gone too soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,9 @@ def pairs_of_work(folder: Path) -> Iterator[Work]:
     """Yield each pair: every step from a checked scenario to a file, on one pipeline's spans."""
     tokens = outputs(ENTRIES)
     full, bare = scenario(tokens, "full"), scenario(tokens, "requests")
+    long, long_bare = scenario(tokens * TIMES, "full"), scenario(tokens * TIMES, "requests")
     spans = STAGES * sum(count + 1 for count in tokens)
+    many = spans * TIMES
     loop = partial(
         published.baseline, tokens, [0.0] * ENTRIES, STAGES, PROMPT_MS * 1000, TOKEN_MS * 1000
     )
@@ -106,12 +112,16 @@ def pairs_of_work(folder: Path) -> Iterator[Work]:
     stored = store.rows("spans")
     some = recorded(loop)[:50_000]
 
-    yield "simulate, requests only", spans, partial(exhaust, bare), spans, loop
-    yield "simulate, every column", spans, partial(exhaust, full), spans, partial(recorded, loop)
+    exhaust(bare)
+    study = figure17()
+    list(candidates(study, machines=(1, 2)))
+    yield "the sweep of figure 17", events(study), lambda: list(candidates(study)), spans, loop
+    yield "simulate, requests only", many, partial(exhaust, long_bare), spans, loop
+    yield "simulate, every column", many, partial(exhaust, long), spans, partial(recorded, loop)
     yield (
         "simulate and write Parquet",
-        spans,
-        lambda: write_store(folder / "again", toolkit.simulate(full), {}),
+        many,
+        lambda: write_store(folder / "again", toolkit.simulate(long), {}),
         spans,
         lambda: plain.write_parquet(recorded(loop), folder / "plain.parquet"),
     )
@@ -129,6 +139,39 @@ def pairs_of_work(folder: Path) -> Iterator[Work]:
         len(some),
         lambda: plain.write_json(some, folder / "plain.json"),
     )
+
+
+def figure17() -> Study:
+    """Return the published sweep's question about OPT-66B, on the catalog's stand-in figures."""
+    table = catalog.timing_table("opt-66b-4xa100-80gb")
+    lengths = Lengths("catalog", name="lmsys-chat-english", max_output_tokens=1000)
+    drawn = token_counts(lengths, 256, np.random.Generator(np.random.PCG64(42))).output
+    return Study(
+        tokens=np.clip(drawn, 2, 1000).astype(np.int64),
+        batch_sizes=table.batch_sizes,
+        prompt_ms=table.prompt_ms,
+        token_ms=table.token_ms,
+        weights_gb=132,
+        kv_gb_per_token=0.00236,
+        memory_gb=320,
+        machine_usd_per_hour=18.52,
+    )
+
+
+def events(study: Study) -> int:
+    """Return the stage events of all configurations that fit, played one by one."""
+    total = 0
+    for each in candidates(study):
+        if each.makespan_s is None:
+            continue
+        tokens = study.repeated(each.batch)
+        first, second = each.parts
+        if each.family == "DV":
+            total += first * len(tokens) + second * int(tokens.sum())
+        else:
+            kept = tokens[: len(tokens) // first * first]
+            total += second * int((kept + 1).sum())
+    return total
 
 
 def recorded(loop: Callable[..., object]) -> list[published.Span]:

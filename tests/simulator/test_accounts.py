@@ -24,16 +24,16 @@ def tables(scenario: Scenario, *, accounts: bool) -> Mapping[str, Chunk]:
 def stage_totals(chunks: Mapping[str, Chunk]) -> Mapping[str, Any]:
     """Return the totals of what is no lane."""
     lanes = np.array([kind == "lane" for kind in chunks["tracks"].columns["kind"]])
-    columns = chunks["totals"].columns
+    columns = {name: np.asarray(values) for name, values in chunks["totals"].columns.items()}
     kept = ~lanes[columns["track"]]
-    return {name: np.asarray(values)[kept] for name, values in columns.items()}
+    return {name: values[kept] for name, values in columns.items()}
 
 
 def assert_alike(scenario: Scenario) -> None:
     whole, lean = tables(scenario, accounts=True), tables(scenario, accounts=False)
     for column in TIMES:
-        ours, theirs = (each["requests"].columns[column] for each in (lean, whole))
-        assert np.array_equal(ours, theirs), column
+        one, other = (each["requests"].columns[column] for each in (lean, whole))
+        assert np.array_equal(one, other), column
     assert "waits" not in lean
     ours, theirs = stage_totals(lean), stage_totals(whole)
     for column in ("track", "name", "count", "bytes"):

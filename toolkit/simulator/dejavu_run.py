@@ -189,15 +189,16 @@ class DejavuRun:
         """
         if self._prompts is not None:
             sorter.add(_prompt_spans(self._prompts))
-        states = [dejavu.new_state(job) for job in self._jobs]
-        rooms = [dejavu.margin(job) for job in self._jobs]
+        jobs = [job._replace(accounts=False) for job in self._jobs]  # waits are known by now
+        states = [dejavu.new_state(job) for job in jobs]
+        rooms = [dejavu.margin(job) for job in jobs]
         waits = wait_rows(WAITS_AT_ONCE + max(rooms))
         share = SPANS_AT_ONCE // len(self._jobs)
         played_ns = [0] * len(self._jobs)
         active = set(range(len(self._jobs)))
         while active:
             part = min(active, key=lambda part: (played_ns[part], part))
-            job, state, rows = self._jobs[part], states[part], sorter.buffer
+            job, state, rows = jobs[part], states[part], sorter.buffer
             waits.filled[0] = 0
             limit = min(int(rows.filled[0]) + share, len(rows.rows))
             played_ns[part] = int(dejavu.advance(job, state, waits, rows, rooms[part], limit))

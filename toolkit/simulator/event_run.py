@@ -143,13 +143,14 @@ class EventRun:
 
     def spans(self, sorter: SpanSorter) -> Iterator[int]:
         """Play once more into a sorter's buffer, yielding how far the play has come, ns."""
-        state = event.new_state(self._plan)
+        plan_ = self._plan._replace(details=False)  # waits are known by now
+        state = event.new_state(plan_)
         waits = wait_rows(WAITS_AT_ONCE + self._room)
         while state.heap_size[0]:
             waits.filled[0] = 0
             rows = sorter.buffer
             limit = min(int(rows.filled[0]) + SPANS_AT_ONCE, len(rows.rows))
-            yield int(event.advance(self._plan, state, waits, rows, self._room, limit))
+            yield int(event.advance(plan_, state, waits, rows, self._room, limit))
 
 
 def _refuse_too_large(scenario: Scenario, plan_: event.Plan) -> None:
