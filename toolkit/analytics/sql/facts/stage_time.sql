@@ -1,5 +1,5 @@
 -- What became of every nanosecond of every stage between 0 and the makespan.
--- Grain: one row per stage and part.  Reads: stage_busy, pipeline_work, run_totals.
+-- Grain: one row per stage and part.  Reads: stage_busy, pipeline_presence, run_totals.
 -- Units: nanoseconds; the parts of a stage add up to the makespan exactly.
 -- Definition: prefill, decode and other are work; `bubble`: idle while there is work in its pipeline;
 -- `waiting`: nothing in its pipeline, before its first or between two requests; `finished`: nothing
@@ -11,9 +11,11 @@ WITH
             run,
             role,
             replica,
-            sum(until_ns - from_ns)::BIGINT AS working_ns,
+            -- What each request adds to what those before it cover.
+            sum(greatest(until_ns - greatest(from_ns, coalesce(until_before_ns, from_ns)), 0))::BIGINT
+                AS working_ns,
             max(until_ns) AS last_ns
-        FROM pipeline_work
+        FROM pipeline_presence
         GROUP BY run, role, replica
     ),
     wide AS (

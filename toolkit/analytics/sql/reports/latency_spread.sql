@@ -8,15 +8,21 @@
 CREATE OR REPLACE VIEW latency_spread AS
 WITH
     sizes AS (
-        SELECT run, CASE WHEN min(size) = max(size) THEN min(size) ELSE 1 END AS size
+        SELECT run, min(size) AS least, max(size) AS most
         FROM request_latency
         GROUP BY run
     ),
     samples AS (
-        SELECT request_latency.*, sizes.size AS weight
+        SELECT request_latency.*, sizes.least AS weight
         FROM request_latency
         JOIN sizes USING (run)
-        CROSS JOIN LATERAL range(request_latency.size // sizes.size) AS alike (number)
+        WHERE sizes.least = sizes.most
+        UNION ALL
+        SELECT request_latency.*, 1 AS weight
+        FROM request_latency
+        JOIN sizes USING (run)
+        CROSS JOIN LATERAL range(request_latency.size) AS alike (number)
+        WHERE sizes.least < sizes.most
     ),
     entries AS (
         SELECT
