@@ -79,8 +79,8 @@ def batches(tasks: Sequence[Task], at_least: int = 1) -> Iterator[Sequence[Task]
 
 
 def play(scenario: Scenario) -> Iterator[Chunk]:
-    """Yield the rows of one point at trace level `requests`."""
-    return simulate(replace(scenario, trace=Trace("requests", ())))
+    """Yield the rows of one point at trace level `requests`, without waits and lanes."""
+    return simulate(replace(scenario, trace=Trace("requests", ())), accounts=False)
 
 
 def answer(batch: Sequence[Task]) -> list[Answer]:
