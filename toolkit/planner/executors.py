@@ -76,7 +76,7 @@ def open_executor(
 @contextmanager
 def _processes(workers: int) -> Iterator[Executor]:
     """Yield a pool of fresh processes, which end with this one whatever ends it."""
-    before = set(multiprocessing.active_children())
+    before = {*multiprocessing.active_children(), *threading.enumerate()}
     # Fresh rather than forked: compiled code and DuckDB have threads that a fork loses.
     executor = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin
@@ -84,11 +84,20 @@ def _processes(workers: int) -> Iterator[Executor]:
     try:
         yield executor
     except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
+        # The pool is left to notice that its workers are gone: told to shut down, it would wait
+        # for them to read what is on the way to them.
+        for process in multiprocessing.active_children():
+            if process not in before:
+                process.terminate()
+        for thread in threading.enumerate():
+            if thread not in before:
+                thread.join(_PATIENCE_S)
         raise
     executor.shutdown()
+
+
+_PATIENCE_S = 5.0
+_LISTEN_S = 0.2
 
 
 def _begin() -> None:
@@ -144,6 +153,7 @@ def completed(
                 break
         if not waiting:
             return
-        done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+        # Ctrl-C may reach another thread: this one has to wake up to hear of it.
+        done, _ = wait(waiting, timeout=_LISTEN_S, return_when=FIRST_COMPLETED)
         for future in done:
             yield waiting.pop(future), future.result()

@@ -25,7 +25,7 @@ def bars(
     """Draw a bar per family at each place; a small cross stands where nothing fits."""
     colours = run_colours(list(series))
     drawn, (axes,) = panels(
-        width, heading, [2.0 if width.narrow else 2.6], entries=_entries(colours)
+        width, heading, [2.0 if width.narrow else 2.6], left=0.75, entries=_entries(colours)
     )
     wide = 0.8 / max(len(series), 1)
     for at, (family, values) in enumerate(series.items()):
@@ -58,7 +58,7 @@ def lines(
     """Draw a line per family, broken where nothing fits; doubling places are evenly apart."""
     colours = run_colours(list(series))
     drawn, (axes,) = panels(
-        width, heading, [2.0 if width.narrow else 2.6], entries=_entries(colours)
+        width, heading, [2.0 if width.narrow else 2.6], left=0.75, entries=_entries(colours)
     )
     for family, values in series.items():
         axes.plot(
