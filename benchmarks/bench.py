@@ -39,7 +39,7 @@ import published
 PROMPT_MS, TOKEN_MS = 40.0, 3.125
 STAGES = 8
 ENTRIES = 512
-TIMES = 12
+TIMES = 32
 """How many times over our side takes the plain side's work: it would be gone too soon."""
 
 
