@@ -8,6 +8,10 @@ default:
 run *ARGS:
     @toolkit run "$@"
 
+# Compile the loops of simulation and rendering now, not at first use.
+compile *ARGS:
+    @toolkit compile "$@"
+
 # Check scenarios, or the invariants of traces.
 check *ARGS:
     @toolkit check "$@"

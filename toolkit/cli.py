@@ -544,6 +544,19 @@ def _plan(arguments: argparse.Namespace) -> int:
 # -- catalog -------------------------------------------------------------------------------------
 
 
+def _compile_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _compile(arguments: argparse.Namespace) -> int:
+    from toolkit.progress import bar
+    from toolkit.runs import compile_loops
+
+    with bar("compiling", quiet=arguments.quiet):
+        compile_loops()
+    return 0
+
+
 def _catalog_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name", nargs="?", metavar="NAME", help="every figure of this entry, with its source"
@@ -603,6 +616,11 @@ COMMANDS: Mapping[str, Command] = {
     "view": Command("open a trace in the Perfetto UI, offline", _view_arguments, _view),
     "plan": Command(
         "split the machines by formula, and simulate every layout", _plan_arguments, _plan
+    ),
+    "compile": Command(
+        "compile the loops of simulation and rendering now, not at first use",
+        _compile_arguments,
+        _compile,
     ),
     "catalog": Command(
         "list models, machines, devices, links, with their sources", _catalog_arguments, _catalog

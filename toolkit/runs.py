@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from toolkit.trace.columns import Chunk
     from toolkit.workload import Requests
 
-__all__ = ["run", "within_bounds", "write_report"]
+__all__ = ["compile_loops", "run", "within_bounds", "write_report"]
 
 VERSIONED = ("duckdb", "numba", "numpy", "polars", "pyarrow")
 """Packages on whose versions the bytes of a run depend."""
@@ -181,3 +181,31 @@ def _notes(scenario: Scenario, requests: Requests) -> Iterator[str]:
             "Requests of a microbatch are padded to its longest prompt, and it decodes until its "
             "longest answer is done."
         )
+
+
+SMALL: Mapping[str, Any] = {
+    "schema_version": 1,
+    "name": "small",
+    "hardware": {"machines": 2},
+    "workload": {"entry": "microbatch", "lengths": {"kind": "pairs", "pairs": [[8, 4]] * 4}},
+    "timing": {"kind": "fixed", "prompt_ms": 2.0, "token_ms": 1.0},
+}
+"""A scenario that takes no time to play; what it lacks are a deployment and a discipline."""
+
+
+def compile_loops() -> None:
+    """Compile every loop of simulation and rendering, so that the first run need not wait.
+
+    Numba keeps the compiled code beside the package (or in NUMBA_CACHE_DIR);
+    where it is there already this takes a second.
+    """
+    from tempfile import TemporaryDirectory
+
+    from toolkit.scenario import load
+
+    split = {"kind": "disaggregated", "prompt_machines": 1, "token_machines": 1}
+    with TemporaryDirectory(prefix="toolkit-") as folder:
+        for discipline in ("event", "dejavu"):
+            for deployment in ({"kind": "pipeline"}, split):
+                small = {"simulation": {"discipline": discipline}, "deployment": deployment}
+                run(load({**SMALL, **small}), folder, report=False)

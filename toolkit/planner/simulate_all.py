@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.simulator.makespan import disaggregated_us, pipeline_us
 from toolkit.units import HOUR_S, US_PER_MS, US_PER_S
 
 __all__ = ["MACHINES", "Candidate", "Study", "Winners", "as_csv", "as_json", "best", "candidates"]
@@ -110,8 +111,6 @@ def _layouts(machines: int) -> Iterator[tuple[str, tuple[int, int]]]:
 
 def _makespan_s(study: Study, family: str, parts: tuple[int, int], at: int) -> float | None:
     """Return the makespan of one configuration, None where it does not fit."""
-    from toolkit.simulator.makespan import disaggregated_us, pipeline_us
-
     batch, (first, second) = study.batch_sizes[at], parts
     tokens, rate = study.repeated(batch), study.groups_per_s
     prompt_us = study.prompt_ms[at] / (first if family == "DV" else second) * US_PER_MS

@@ -250,7 +250,7 @@ def run_colours(labels: Sequence[str]) -> dict[str, str]:
 def png(drawn: Figure) -> bytes:
     """Return a figure as PNG, for where SVG cannot go."""
     file = BytesIO()
-    drawn.savefig(file, format="png", dpi=160, metadata={"Software": None})
+    drawn.savefig(file, format="png", dpi=120, metadata={"Software": None})
     return file.getvalue()
 
 

@@ -54,7 +54,7 @@ def simulate(
     durations are no whole nanoseconds): what a sweep of thousands asks for.
 
     Raises:
-        InputError: the scenario has variants (simulate one of them), or asks
+        InputError: the scenario has variants or a sweep (simulate one of them), or asks
             of the published discipline what it cannot play.
         FaultError: a request was lost: a fault of ours.
     """
@@ -66,6 +66,14 @@ def simulate(
             "one variant to simulate",
             f"a scenario with {len(scenario.variants)}: {names}",
             "simulate each of scenario.variants, or load(..., variant=NAME)",
+        )
+    if scenario.sweep is not None:
+        raise InputError.one(
+            str(scenario.file or scenario.name),
+            "sweep",
+            "one deployment to simulate",
+            "a scenario that sweeps many",
+            "use toolkit.sweep(scenario), or `toolkit run` on its file",
         )
     requests = build(scenario) if requests is None else requests
     layout = lay_out(scenario)
