@@ -188,7 +188,7 @@ SMALL: Mapping[str, Any] = {
     "name": "small",
     "hardware": {"machines": 2},
     "workload": {"entry": "microbatch", "lengths": {"kind": "pairs", "pairs": [[8, 4]] * 4}},
-    "timing": {"kind": "fixed", "prompt_ms": 2.0, "token_ms": 1.0},
+    "timing": {"kind": "fixed", "prompt_ms": 2.0, "token_ms": 1.0, "cache_ms": 1.0},
 }
 """A scenario that takes no time to play; what it lacks are a deployment and a discipline."""
 
