@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "main"]
 
 INTERRUPTED = 130
+QUERY_INTERRUPTED = "Query interrupted"
+"""What DuckDB makes of Ctrl-C in the middle of a query: a RuntimeError of these words."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,13 +71,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        return _complain("interrupted; nothing half-written is left", INTERRUPTED)
+        return _interrupted()
     except OSError as error:
         where = str(error.filename or "toolkit")
         return _complain(str(InputError.one(where, "", error.strerror or str(error))), 2)
     except Exception as error:  # whatever else: ours, and nobody wants the traceback unasked
-        return _complain(_fault(error), FaultError.exit_code)
+        interrupted = str(error) == QUERY_INTERRUPTED
+        code = _interrupted() if interrupted else _complain(_fault(error), FaultError.exit_code)
     return code
+
+
+def _interrupted() -> int:
+    return _complain("interrupted; nothing half-written is left", INTERRUPTED)
 
 
 def _dispatch(argv: Sequence[str]) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from toolkit import cli
@@ -135,6 +139,17 @@ def test_an_interrupt_is_not_an_error(
 ) -> None:
     assert answer(monkeypatch, KeyboardInterrupt()) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_interrupted_query_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB turns Ctrl-C into an error of its own; this one is made by a real signal."""
+    relation = duckdb.connect().sql("SELECT sum(range * range) FROM range(1000000000000)")
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises((RuntimeError, KeyboardInterrupt)) as caught:
+        relation.pl()
+    timer.join()
+    assert answer(monkeypatch, caught.value) == 130
 
 
 def test_a_place_that_cannot_be_written_is_wrong_input(
