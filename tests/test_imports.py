@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "analytics": BASE | {"trace"},
     "report": BASE | {"analytics"},
 }
-"""Rooms not named here (runs, seed, cli, the package itself) may import everything."""
+"""Rooms not named here (runs, planner, commands, cli, the package itself) may import everything."""
 
 ROOMS = sorted(MAY_IMPORT)
 

@@ -5,7 +5,7 @@ published programs take, build the scenario those flags stand for, and go the
 way of every scenario: load, simulate, query.  Times are milliseconds of one
 microbatch on one stage; `--rps` counts groups of as many microbatches as there
 are machines.  `toolkit dejavu planner` takes the published planner's flags,
-`simulate-all` and `plot` (in `toolkit.seed_sweep`) those of the sweep.
+`simulate-all` and `plot` (in `toolkit.commands.dejavu_sweep`) those of the sweep.
 
 Where the published programs crash on input that makes no sense (no request,
 fewer requests than machines, no time at all) there is an error; where they
@@ -25,7 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
-from toolkit import seed_sweep
+from toolkit.commands import dejavu_sweep
 from toolkit.errors import InputError, Problem
 from toolkit.tables import print_json, rows
 from toolkit.units import NS_PER_US
@@ -33,7 +33,9 @@ from toolkit.units import NS_PER_US
 if TYPE_CHECKING:
     from toolkit.analytics import Run
 
-__all__ = ["add_arguments", "document", "execute", "trace_events", "write_trace"]
+__all__ = ["ABOUT", "add_arguments", "document", "execute", "trace_events", "write_trace"]
+
+ABOUT = "the published simulators' own flags"
 
 ENTRIES = 512
 """Pairs of the trace file that are used."""
@@ -123,7 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{flag}", type=type_, default=default, help=f"{about} (default: {default})"
         )
     planner.add_argument("--json", action="store_true", help="print an object")
-    seed_sweep.add_arguments(kinds)
+    dejavu_sweep.add_arguments(kinds)
 
 
 def _plan(arguments: argparse.Namespace) -> int:
