@@ -19,11 +19,12 @@ MAY_IMPORT = {
     "costs": BASE | {"catalog", "scenario"},
     "workload": BASE | {"catalog", "scenario"},
     "trace": BASE,
+    "importers": BASE | {"trace"},
     "simulator": BASE | {"catalog", "scenario", "costs", "workload", "trace"},
     "analytics": BASE | {"trace"},
     "report": BASE | {"analytics"},
 }
-"""Rooms not named here (runs, planner, commands, cli, the package itself) may import everything."""
+"""Rooms not named here (runs, importing, planner, commands, cli, the package itself) may import everything."""
 
 ROOMS = sorted(MAY_IMPORT)
 

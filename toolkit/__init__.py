@@ -10,8 +10,8 @@ stream of spans, and every number we publish is a query over those spans.
 
 ``load`` checks a scenario, ``simulate`` yields its trace in chunks of columns,
 ``run`` does both and writes trace and report, ``sweep`` does so for every point
-of a scenario with a ``[sweep]``, ``open`` opens a trace written before.  Wrong
-input raises :class:`InputError` with every problem in it.
+of a scenario with a ``[sweep]``, ``open`` opens a trace written before,
+``import_trace`` makes one out of a foreign file.  Wrong input raises :class:`InputError` with every problem in it.
 
 Importing this package imports nothing else: each name is fetched when first
 used, so that ``toolkit --help`` is not kept waiting by a compiler and two
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from toolkit.errors import Problem as Problem
     from toolkit.errors import TargetMissedError as TargetMissedError
     from toolkit.errors import ToolkitError as ToolkitError
+    from toolkit.importing import import_trace as import_trace
     from toolkit.planner.sweep import sweep as sweep
     from toolkit.runs import run as run
     from toolkit.scenario import load as load
@@ -43,6 +44,7 @@ _HOME = {
     "run": "toolkit.runs",
     "sweep": "toolkit.planner.sweep",
     "open": "toolkit.analytics",
+    "import_trace": "toolkit.importing",
     "FaultError": "toolkit.errors",
     "InputError": "toolkit.errors",
     "Problem": "toolkit.errors",
@@ -58,6 +60,7 @@ __all__ = [
     "TargetMissedError",
     "ToolkitError",
     "__version__",
+    "import_trace",
     "load",
     "open",
     "run",

@@ -156,6 +156,7 @@ VERBS = (
     "report",
     "export",
     "view",
+    "import",
     "plan",
     "compile",
     "catalog",

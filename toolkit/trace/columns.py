@@ -4,7 +4,9 @@ A simulation is a stream of :class:`Chunk`; a store is these tables on disk.
 Nothing here knows what a pipeline is, and nothing else decides what a column
 is called, which unit it has, or whether it may be empty.
 
-Times are integer nanoseconds since the start of the simulation.  In a chunk,
+Times are integer nanoseconds since the start of the simulation (of an imported
+trace, since its own zero).  What only an imported trace may lack, the arrival
+and the token counts of a request, is nullable for its sake.  In a chunk,
 an empty value of a nullable integer column is :data:`NULL` (-1); in the store
 it is a Parquet null.
 """
@@ -98,9 +100,9 @@ TABLES: Mapping[str, Table] = {
             "one row per track: one thing that does one job at a time",
             [
                 Column("track", "int32", "key"),
-                Column("kind", "string", "stage, link or lane"),
+                Column("kind", "string", "stage, link, lane or thread"),
                 Column("machine", "int32", "machine it belongs to", nullable=True),
-                Column("index", "int32", "stage in its pipeline, or number of the link or lane"),
+                Column("index", "int32", "stage in its pipeline, or number of its kind"),
                 Column("name", "string", "shown name, unique within its kind"),
                 Column("rank", "int32", "order in a picture"),
             ],
@@ -129,7 +131,7 @@ TABLES: Mapping[str, Table] = {
             "one row per entry of the workload (of `size` like requests, if it is a microbatch)",
             [
                 Column("request", "int32", "key"),
-                Column("arrival_ns", "int64", "when it arrived"),
+                Column("arrival_ns", "int64", "when it arrived", nullable=True),
                 Column("start_ns", "int64", "start of its first span on a stage", nullable=True),
                 Column(
                     "prefill_end_ns",
@@ -146,8 +148,8 @@ TABLES: Mapping[str, Table] = {
                 Column("first_token_ns", "int64", "when its first token was out", nullable=True),
                 Column("decode_start_ns", "int64", "start of its first decode pass", nullable=True),
                 Column("finish_ns", "int64", "when its last token was out", nullable=True),
-                Column("prompt_tokens", "int32", "prompt tokens of one request"),
-                Column("output_tokens", "int32", "generated tokens of one request"),
+                Column("prompt_tokens", "int32", "prompt tokens of one request", nullable=True),
+                Column("output_tokens", "int32", "generated tokens of one request", nullable=True),
                 Column("size", "int32", "like requests this row stands for"),
                 Column("replica", "int32", "replica that decoded it", nullable=True),
                 Column("lane", "int32", "its lane's track", nullable=True),
@@ -190,9 +192,10 @@ TABLES: Mapping[str, Table] = {
         ),
         _table(
             "flows",
-            "one row per slice of a flow: prompt, transfer, first decode of one request",
+            "one row per slice of a flow: prompt, transfer, first decode of one request (of an imported "
+            "trace: whatever its arrows join)",
             [
-                Column("flow", "int32", "key: the request"),
+                Column("flow", "int32", "key: the request, or a number of an imported arrow"),
                 Column("order", "int32", "position in the flow, from 0"),
                 Column("track", "int32", "track of the slice"),
                 Column("ts_ns", "int64", "start of the slice"),
@@ -242,7 +245,9 @@ TABLES: Mapping[str, Table] = {
     )
 }
 
-TRACK_KINDS = ("stage", "link", "lane")
+TRACK_KINDS = ("stage", "link", "lane", "thread")
+"""Kinds of tracks; threads, of a machine's host, come from imported traces only."""
+
 LEVELS = ("full", "steps", "requests")
 OUTCOMES = ("served", "refused", "failed")
 

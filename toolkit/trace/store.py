@@ -557,7 +557,7 @@ class Store:
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(path, f"a file cut short or damaged ({_short(error)})") from None
         expected, found = schema(table), metadata.schema.to_arrow_schema()
-        if not found.equals(expected):
+        if not _fits(found, expected):
             wrong = [
                 f"{field.name} {field.type}" for field in expected if field not in set(found)
             ] or ["columns in another order"]
@@ -570,6 +570,14 @@ class Store:
                 f"{metadata.num_rows} rows in {size} bytes, but the manifest says "
                 f"{noted.get('rows')} rows in {noted.get('bytes')} bytes",
             )
+
+
+def _fits(found: pa.Schema, expected: pa.Schema) -> bool:
+    """Return whether columns are the expected ones; one that is never empty may be so by type."""
+    return found.names == expected.names and all(
+        one.type == other.type and one.nullable <= other.nullable
+        for one, other in zip(found, expected, strict=True)
+    )
 
 
 def _absolute(folder: Path) -> Path:
