@@ -472,7 +472,13 @@ def told(*, discipline: str = "event", level: str = "full", **tables: list[Row])
 
 
 _USUAL: dict[str, Row] = {
-    "requests": {"size": 1, "prompt_tokens": 1, "output_tokens": 1, "outcome": "served"},
+    "requests": {
+        "arrival_ns": 0,
+        "size": 1,
+        "prompt_tokens": 1,
+        "output_tokens": 1,
+        "outcome": "served",
+    },
 }
 
 

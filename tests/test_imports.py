@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "analytics": BASE | {"trace"},
     "report": BASE | {"analytics"},
 }
-"""Rooms not named here (runs, importing, planner, commands, cli, the package itself) may import everything."""
+"""Rooms not named here may import everything: runs, importing, planner, commands, cli, toolkit."""
 
 ROOMS = sorted(MAY_IMPORT)
 

@@ -11,7 +11,8 @@ stream of spans, and every number we publish is a query over those spans.
 ``load`` checks a scenario, ``simulate`` yields its trace in chunks of columns,
 ``run`` does both and writes trace and report, ``sweep`` does so for every point
 of a scenario with a ``[sweep]``, ``open`` opens a trace written before,
-``import_trace`` makes one out of a foreign file.  Wrong input raises :class:`InputError` with every problem in it.
+``import_trace`` makes one out of a foreign file.  Wrong input raises
+:class:`InputError` with every problem in it.
 
 Importing this package imports nothing else: each name is fetched when first
 used, so that ``toolkit --help`` is not kept waiting by a compiler and two

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any, NoReturn
 
 from toolkit import __version__
@@ -162,11 +163,14 @@ VERBS = (
     "catalog",
     "dejavu",
 )
-"""Every verb, in the order `--help` lists them: a module of `toolkit.commands` each."""
+"""Every verb, in the order `--help` lists them: a module of `toolkit.commands` each.
+
+A verb that is a word of Python's has an underscore behind its module's name.
+"""
 
 
 def _command(verb: str) -> Command:
-    module = import_module(f"toolkit.commands.{verb}")
+    module = import_module(f"toolkit.commands.{verb}{'_' * iskeyword(verb)}")
     return Command(module.ABOUT, module.add_arguments, module.execute)
 
 

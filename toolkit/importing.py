@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["import_trace"]
 
+VERSIONED = ("duckdb", "numba", "numpy", "pyarrow")
+"""Packages on whose versions the bytes of an imported run depend."""
+
 
 def import_trace(
     file: Path | str | Sequence[Path | str],
@@ -33,7 +36,9 @@ def import_trace(
         InputError: a file that is damaged or not of its kind, wrong rules, or
             a folder that cannot be written.
     """
-    from toolkit import analytics, importers
+    from importlib.metadata import version
+
+    from toolkit import __version__, analytics, importers
 
     def draw(store: Store, manifest: dict[str, Any]) -> None:
         from toolkit.trace.render import render_default
@@ -43,6 +48,9 @@ def import_trace(
             manifest["facts"]["notes"].append(words)
 
     files = [file] if isinstance(file, Path | str) else list(file)
+    versions = {"toolkit": __version__} | {package: version(package) for package in VERSIONED}
     return analytics.open(
-        importers.read_into(files, out, kind=kind, name=name, rules=rules, finish=draw)
+        importers.read_into(
+            files, out, kind=kind, name=name, rules=rules, versions=versions, finish=draw
+        )
     )

@@ -8,8 +8,9 @@ tables of it.  What the source lacks is empty, and the manifest says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from toolkit.errors import InputError, Problem
@@ -36,11 +37,13 @@ def read_into(
     kind: str = AUTO,
     name: str | None = None,
     rules: Path | str | None = None,
+    versions: Mapping[str, str] = MappingProxyType({}),
     finish: Finish | None = None,
 ) -> Path:
     """Write the store of a foreign trace to ``out/traces/NAME`` and return the folder.
 
-    The folder appears whole or not at all.  `finish` is called with the
+    The folder appears whole or not at all.  `versions`, by package, go into the
+    manifest.  `finish` is called with the
     complete store and its manifest before it becomes visible.
 
     Raises:
@@ -55,7 +58,7 @@ def read_into(
     name = _name(name, sources)
     recording = reader.read(sources, said)
     laid = lay_out(recording, str(sources[0].path))
-    manifest = _manifest(name, kind, sources, recording, laid)
+    manifest = _manifest(name, kind, sources, recording, laid, versions)
 
     def complete(written: store.Store) -> None:
         if laid.request_ids is not None:
@@ -117,14 +120,14 @@ def _name(name: str | None, sources: Sequence[Source]) -> str:
 
 
 def _manifest(
-    name: str, kind: str, sources: Sequence[Source], recording: Recording, laid: Laid
+    name: str,
+    kind: str,
+    sources: Sequence[Source],
+    recording: Recording,
+    laid: Laid,
+    versions: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return what a store says of itself: where it is from and what that lacks, not when or where."""
-    from importlib.metadata import version  # noqa: PLC0415
-
-    from toolkit import __version__  # noqa: PLC0415
-
-    packages = ("duckdb", "numpy", "pyarrow")
+    """Return what a store says of itself: what it is from and lacks, nothing of when or where."""
     return {
         "name": name,
         "title": recording.title or name,
@@ -140,7 +143,7 @@ def _manifest(
             "files": [{"name": one.path.name, "sha256": one.sha256} for one in sources],
         },
         "end_ns": laid.end_ns,
-        "versions": {"toolkit": __version__, **{each: version(each) for each in packages}},
+        "versions": dict(versions),
         "bounds": [],
         "facts": laid.facts,
     }

@@ -166,7 +166,7 @@ class EventFile:
             )
 
     def _array(self, cursor: _Cursor, *, open_end: bool) -> Iterator[dict[str, Any]]:
-        """Yield the events of a list; the format lets the last bracket of a bare list be missing."""
+        """Yield the events of a list; a bare list may end without its last bracket."""
         cursor.skip()
         while (character := cursor.peek()) != "]":
             if not character and open_end:

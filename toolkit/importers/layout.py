@@ -73,12 +73,9 @@ def lay_out(recording: Recording, file: str) -> Laid:
     zero = _shift(recording, spans)
     requests = recording.requests
     machines = _machines(recording, tracks)
-    track_numbers = {id(track): number for number, track in enumerate(tracks)}
     if "lane_track" in requests:
         lanes = requests.pop("lane_track")
-        number = np.array(
-            [track_numbers.get(id(track), NULL) for track in recording.tracks] or [NULL], np.int64
-        )
+        number = np.array([track.number for track in recording.tracks] or [NULL], np.int64)
         requests["lane"] = np.where(lanes == NULL, NULL, number[lanes])
     end = int((spans["ts_ns"] + spans["dur_ns"]).max(initial=0))
     end = max(end, *(int(requests[name].max(initial=0)) for name in _times(requests)))
@@ -170,18 +167,17 @@ def _numbered(recording: Recording, track: Ints, split: Ints) -> tuple[list[Trac
                 made = Track(one.machine, f"{one.name} ({level + 1})", one.kind, one.order)
             key = (_KINDS.index(one.kind), one.order, at, level)
             places.append((key, at * width + level, made))
-    if recording.own and width == 1 and all(one.number is not None for one in recording.tracks):
-        places.sort(key=lambda place: place[2].number or 0)
-    else:
-        places.sort(key=lambda place: place[0])
+    kept = recording.own and width == 1 and all(one.number is not None for one in recording.tracks)
+    places.sort(key=lambda place: place[2].number or 0 if kept else place[0])
     if any(used) and width > 1:
         extra = sum(1 for value in used if value % width)
         recording.notes.append(
             f"Spans of one track that cross are on {extra} more tracks, named (2) and on."
         )
     number = np.full(max(len(recording.tracks) * width, 1), NULL, np.int64)
-    for key, (_, base, _) in enumerate(places):
-        number[base] = key
+    for place, (_, base, made) in enumerate(places):
+        shown = made.number if kept and made.number is not None else place
+        number[base] = made.number = shown
     return [made for _, _, made in places], number
 
 
@@ -256,7 +252,7 @@ def _track_chunk(
     return Chunk(
         "tracks",
         {
-            "track": np.arange(len(tracks), dtype=np.int32),
+            "track": np.array([one.number for one in tracks], np.int32),
             "kind": [one.kind for one in tracks],
             "machine": np.array([machines.get(one.machine, NULL) for one in tracks], np.int32),
             "index": np.array(index, np.int32),
@@ -328,14 +324,14 @@ def _request_chunk(requests: Mapping[str, npt.NDArray[Any]]) -> Chunk:
 
 
 def _flow_chunk(recording: Recording, spans: Columns, row_of: Ints) -> Chunk:
-    """Return the slices of flows of two or more; the ordinal counts spans of one track and start."""
+    """Return the slices of flows, of foreign ones with two or more; ordinals count spans of one track and start."""
     if not len(recording.flow):
         return empty("flows")
     flow = np.array(recording.flow, np.int64)
     row = row_of[np.array(recording.flow_slice, np.int64)]
     flow, row = flow[row != NULL], row[row != NULL]
     sizes = np.bincount(flow, minlength=1)
-    kept = sizes[flow] > 1
+    kept = sizes[flow] > (0 if recording.own else 1)
     flow, row = flow[kept], row[kept]
     if not len(flow):
         return empty("flows")

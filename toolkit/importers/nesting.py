@@ -63,30 +63,43 @@ def nest(ts: Ints, dur: Ints, track: Ints, resolution_ns: int) -> Nested:
     for row, (start, at) in enumerate(zip(starts, tracks, strict=True)):
         if at != before:
             stacks, before = [[]], at
-        for level, stack in enumerate(stacks):
-            while stack and ends[stack[-1]] <= start:
-                stack.pop()
-            if not stack or ends[row] <= ends[stack[-1]]:
-                break
-            inner = stack[-1]
-            if ends[inner] - start <= resolution_ns and starts[inner] < start:
-                ends[inner] = start
-                found.trimmed += 1
-                while stack and ends[stack[-1]] <= start:
-                    stack.pop()
-                if not stack or ends[row] <= ends[stack[-1]]:
-                    break
-            if stack and ends[row] - ends[stack[-1]] <= resolution_ns:
-                ends[row] = ends[stack[-1]]
-                found.trimmed += 1
-                break
-        else:
-            level, stack = len(stacks), []
-            stacks.append(stack)
-        depth[row], overflow[row] = len(stack), level
-        stack.append(row)
+        level = 0
+        while not _fits(row, start, starts, ends, stacks[level], resolution_ns, found):
+            level += 1
+            if level == len(stacks):
+                stacks.append([])
+        depth[row], overflow[row] = len(stacks[level]), level
+        stacks[level].append(row)
     dur[:] = np.asarray(ends, np.int64) - ts
     return found
+
+
+def _fits(
+    row: int,
+    start: int,
+    starts: list[int],
+    ends: list[int],
+    stack: list[int],
+    resolution_ns: int,
+    found: Nested,
+) -> bool:
+    """Return whether a slice goes on a stack of open ones; close what has ended, cut what must."""
+
+    def close() -> None:
+        while stack and ends[stack[-1]] <= start:
+            stack.pop()
+
+    close()
+    if stack and ends[row] > ends[stack[-1]]:
+        inner = stack[-1]
+        if ends[inner] - start <= resolution_ns and starts[inner] < start:
+            ends[inner] = start
+            found.trimmed += 1
+            close()
+    if stack and 0 < ends[row] - ends[stack[-1]] <= resolution_ns:
+        ends[row] = ends[stack[-1]]
+        found.trimmed += 1
+    return not stack or ends[row] <= ends[stack[-1]]
 
 
 def pair(begin: Ints, track: Ints) -> tuple[Ints, Ints, Ints, int]:
@@ -96,7 +109,9 @@ def pair(begin: Ints, track: Ints) -> tuple[Ints, Ints, Ints, int]:
     their ends (NULL where there is none), the depths, and how many ends had no
     begin.
     """
-    rows, ends, depths = [], [], []
+    rows: list[int] = []
+    ends: list[int] = []
+    depths: list[int] = []
     stacks: dict[int, list[int]] = {}
     lost = 0
     for row, (begins, at) in enumerate(zip(begin.tolist(), track.tolist(), strict=True)):

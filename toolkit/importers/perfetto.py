@@ -135,7 +135,7 @@ class _Reader:
         self.timeline = Timeline(rules, source.wrong)
         self.ignored: Counter[str] = Counter()
         self.sequences: dict[int, _Sequence] = {}
-        self.descriptors: dict[int, Any] = {}
+        self.descriptors: dict[Hashable, Any] = {}
         self.tracks = Interned()
         """Track uuid, or ("sequence", id), by number."""
         self.counters = Interned()
@@ -257,7 +257,7 @@ class _Reader:
         }
         meaning = self.timeline.meaning(name, ",".join(categories), args)
         if meaning is None:
-            self.ignored["spans that the rules leave out"] += 1
+            self.ignored["spans that the rules name"] += 1
             return NULL
         recording = self.timeline.recording
         request = NULL
@@ -392,7 +392,7 @@ class _Reader:
 
     def _names(self, uuid: Hashable) -> tuple[str, str]:
         """Return the process and the track's own name, following parents upwards."""
-        descriptor = self.descriptors.get(uuid)  # type: ignore[call-overload]
+        descriptor = self.descriptors.get(uuid)
         if descriptor is None:
             return "trace", f"track {uuid[1] if isinstance(uuid, tuple) else uuid}"
         name = descriptor.name or descriptor.static_name

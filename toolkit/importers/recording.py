@@ -68,7 +68,7 @@ class Track:
     order: tuple[Any, ...] = ()
     """Where it stands among the tracks of its kind."""
     number: int | None = None
-    """The key it had in the store that this trace was rendered from."""
+    """Its key: as it was in the store that this trace was rendered from, else given at the end."""
     index: int | None = None
 
 

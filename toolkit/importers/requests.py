@@ -28,7 +28,7 @@ def shown_ids(recording: Recording) -> tuple[Ints, list[Any] | None]:
     of appearance.
     """
     ids = recording.request_ids.things
-    if all(type(each) is int and 0 <= each < _MOST for each in ids):
+    if all(type(each) is int and 0 <= each <= _MOST for each in ids):
         return np.array(ids, np.int64), None
     return np.arange(len(ids), dtype=np.int64), ids
 

@@ -1,4 +1,4 @@
-"""Rules for traces that do not say what they mean: a small TOML file, checked against its schema."""
+"""Rules for traces that do not say what they mean: a small TOML file, held to its schema."""
 
 from __future__ import annotations
 

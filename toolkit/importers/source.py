@@ -1,4 +1,4 @@
-"""A foreign file: its bytes, unpacked where they are gzip, and the words for what is wrong with it."""
+"""A foreign file: its bytes, unpacked where they are gzip, and words for what is wrong with it."""
 
 from __future__ import annotations
 

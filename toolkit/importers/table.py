@@ -149,11 +149,9 @@ def _check_mapping(
         for key, name in mapping.items()
         if name not in table.column_names
     ]
-    stems = [_UNIT.fullmatch(key) for key in mapping]
-    known = {found["name"] for found in stems if found}
-    twice = [
-        name for name in sorted(known) if sum(bool(s) and s["name"] == name for s in stems) > 1
-    ]  # type: ignore[index]
+    stems = [found["name"] for key in mapping if (found := _UNIT.fullmatch(key))]
+    known = set(stems)
+    twice = sorted(name for name in known if stems.count(name) > 1)
     problems += [
         Problem(f"columns.{name}", "expected one column", "several, in several units")
         for name in twice
@@ -197,14 +195,14 @@ def _columns(
                 times[found["name"]] = _nanoseconds(table[name], NS[found["unit"]])
             elif key in _COUNTS:
                 numbers[key] = _whole(table[name])
-        except _NotSo as wrong:
+        except _NotSoError as wrong:
             problems.append(Problem(f"column {name}", wrong.expected, wrong.got))
     if problems:
         raise InputError(str(source.path), problems)
     return times, numbers
 
 
-class _NotSo(Exception):
+class _NotSoError(Exception):
     """A column holds something else than expected."""
 
     def __init__(self, expected: str, got: str) -> None:
@@ -234,7 +232,7 @@ def _refuse_far(ns: npt.NDArray[np.float64]) -> None:
     bad = (np.abs(ns) >= LIMIT_NS) | (ns < 0)
     if bad.any():
         row = int(np.argmax(bad))
-        raise _NotSo(
+        raise _NotSoError(
             "expected times from 0, within 146 years", f"{ns[row]:.6g} ns in row {row + 1}"
         )
 
@@ -246,10 +244,10 @@ def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     try:
         numbers = pc.cast(column, pa.float64())
     except pa.ArrowException as error:
-        raise _NotSo("expected numbers", str(error).split("\n", 1)[0][:120]) from None
+        raise _NotSoError("expected numbers", str(error).split("\n", 1)[0][:120]) from None
     values: npt.NDArray[np.float64] = np.array(numbers.fill_null(np.nan).to_numpy(), np.float64)
     if np.isinf(values).any():
-        raise _NotSo(
+        raise _NotSoError(
             "expected finite numbers", f"one in row {int(np.argmax(np.isinf(values))) + 1}"
         )
     return values
@@ -261,7 +259,9 @@ def _whole(column: pa.ChunkedArray) -> Ints:
     bad = known & ((values != np.rint(np.nan_to_num(values))) | (values < 0) | (values >= 1 << 31))
     if bad.any():
         row = int(np.argmax(bad))
-        raise _NotSo("expected whole numbers of 31 bits", f"{values[row]:.6g} in row {row + 1}")
+        raise _NotSoError(
+            "expected whole numbers of 31 bits", f"{values[row]:.6g} in row {row + 1}"
+        )
     return np.where(known, np.nan_to_num(values), NULL).astype(np.int64)
 
 

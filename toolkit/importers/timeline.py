@@ -21,7 +21,7 @@ from toolkit.importers.recording import LIMIT_NS, Interned, Recording
 from toolkit.importers.rules import Meaning, Rules
 from toolkit.trace.columns import NULL
 
-__all__ = ["NS", "TracksOf", "Timeline", "integer"]
+__all__ = ["NS", "Timeline", "TracksOf", "integer"]
 
 NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 """Nanoseconds in a unit."""
@@ -33,7 +33,7 @@ TracksOf = Callable[["Timeline"], None]
 
 
 def integer(value: Any) -> int:
-    """Return what stands for a key in a column: NULL for nothing, and for what is no whole number."""
+    """Return what stands for a key in a column; NULL for what is no whole number."""
     if type(value) is int:
         return value if -1 <= value < 1 << 63 else NULL
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
@@ -64,6 +64,8 @@ class Timeline:
         self.thread_names: dict[Key, str] = {}
         self.ignored: Counter[str] = Counter()
         self.meaning: Callable[[str, str, Mapping[str, Any]], Meaning | None] = rules.meaning
+        self.left_out = "spans that the rules name"
+        """What spans without a meaning are, in a note."""
         self.last_row: dict[int, int] = {}
         self._wrong = wrong
         self._scale = NS[rules.unit]
@@ -183,7 +185,7 @@ class Timeline:
             _args(event),
         )
         if meaning is None:
-            self.ignored["spans that the rules leave out"] += 1
+            self.ignored[self.left_out] += 1
             return NULL
         recording = self.recording
         request = NULL
@@ -260,7 +262,7 @@ class Timeline:
     # -- at the end ------------------------------------------------------------------------------
 
     def finish(self, tracks_of: TracksOf) -> Recording:
-        """Pair what begins and ends, make the tracks with `tracks_of`, bind flows; return it all."""
+        """Pair begins and ends, make the tracks with `tracks_of`, bind flows; return it all."""
         self._pair()
         recording = self.recording
         tracks_of(self)
@@ -316,11 +318,11 @@ class Timeline:
         self._flows["row"] = array(
             "q", np.where(rows == NULL, NULL, moved[rows] if len(moved) else NULL).tolist()
         )
-        self.ignored["spans of tracks that the rules leave out"] += int((~kept).sum())
+        self.ignored["spans of tracks that the rules name"] += int((~kept).sum())
         self.last_row.clear()
 
     def _bind_flows(self) -> None:
-        """Find the slice of each flow's event: the one before it in the file, or around its time."""
+        """Find the slice of each flow's event: right before it in the file, or around its time."""
         recording = self.recording
         flows = {name: np.array(values, np.int64) for name, values in self._flows.items()}
         if not len(flows["ts"]):

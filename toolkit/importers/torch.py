@@ -54,7 +54,6 @@ def read(sources: Sequence[Source], rules: Rules) -> Recording:
         whole.absorb(recording, rank.base_ns)
     if not any(track.kind == "stage" for track in whole.tracks):
         whole.lacks.append("GPU work: the trace is of the host alone")
-    whole.lacks.append("requests: the profiler knows operators and kernels only")
     return whole
 
 
@@ -68,6 +67,7 @@ class _Rank:
         self.memory: float | None = None
         self._timeline = Timeline(replace(rules, zero="source"), source.wrong)
         self._timeline.meaning = self._meaning
+        self._timeline.left_out = "marks of the profiler's own"
         self._device: set[tuple[Hashable, Hashable]] = set()
         self._launches: dict[str, array[int]] = {
             name: array("q") for name in ("correlation", "row", "device")
@@ -170,4 +170,4 @@ def _carries_collectives_only(recording: Recording, tracks: int) -> list[bool]:
     )
     others = np.bincount(columns["track"][~collective[columns["name"]]], minlength=tracks)
     every = np.bincount(columns["track"], minlength=tracks)
-    return ((every > 0) & (others == 0)).tolist()
+    return [bool(one) for one in (every > 0) & (others == 0)]

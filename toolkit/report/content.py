@@ -48,6 +48,7 @@ _LINK_MODELS = {
     "per_nic": "Each machine has one network interface: a transfer holds the sender's outgoing and "
     "the receiver's incoming side, and transfers over different pairs do not slow one another.",
     "shared": "All machines share one link: transfers queue behind one another, whoever sends.",
+    "unknown": "The trace does not say which transfers compete for a link.",
     "none": "Nothing competes for a link: KV caches stay where they are, or take a stated time "
     "however many move at once.",
 }
@@ -68,7 +69,7 @@ def content(
             Section("Why", list(_why(findings))),
             Section("Cost", list(_cost(findings))),
             Section("Latency", list(_latency(findings))),
-            Section("Throughput over time", [_throughput_figure(findings)]),
+            Section("Throughput over time", [_throughput(findings)]),
             Section("Transfers", list(_transfers(findings))),
             Section("What this rests on", list(_grounds(findings))),
             Section("Definitions", [_definitions(findings)], folded=True),
@@ -109,12 +110,13 @@ def _headline(findings: Findings) -> Table:
 
 def _why(findings: Findings) -> Iterator[Block]:
     yield Lines([_split(line) for line in findings.answer()[1:]])
-    yield Paragraph(
-        "A bubble is a stage that stands still while there is work in its pipeline: a decode "
-        "pass is short, a prompt pass long, and whoever follows a prompt through the stages "
-        "waits for it.",
-        "note",
-    )
+    if findings["utilisation"]["bubble_share"].count():
+        yield Paragraph(
+            "A bubble is a stage that stands still while there is work in its pipeline: a decode "
+            "pass is short, a prompt pass long, and whoever follows a prompt through the stages "
+            "waits for it.",
+            "note",
+        )
     if findings["timeline"].height:
         yield _figure(
             findings,
@@ -132,30 +134,38 @@ def _why(findings: Findings) -> Iterator[Block]:
         )
     else:
         yield Paragraph(
-            "This trace keeps no spans, hence no timeline (trace level `requests`).", "note"
+            "This trace keeps no spans of stages, hence no timeline (trace level `requests`, or a "
+            "source that knows none).",
+            "note",
         )
-    yield _figure(
-        findings,
-        "utilisation",
-        lambda width: figures.utilisation(findings["utilisation"], findings.labels, width),
-        "The number is the share of the makespan in which the stage worked, in percent.",
-    )
-    yield _figure(
-        findings,
-        "e2e_parts",
-        lambda width: figures.e2e(findings["e2e_parts"], findings.labels, width),
-        "From arrival to the last token, averaged over requests; the parts add up exactly.",
-    )
+    if findings["utilisation"].height:
+        yield _figure(
+            findings,
+            "utilisation",
+            lambda width: figures.utilisation(findings["utilisation"], findings.labels, width),
+            "The number is the share of the makespan in which the stage worked, in percent.",
+        )
+    if findings["e2e_parts"].height:
+        yield _figure(
+            findings,
+            "e2e_parts",
+            lambda width: figures.e2e(findings["e2e_parts"], findings.labels, width),
+            "From arrival to the last token, averaged over requests; the parts add up exactly.",
+        )
 
 
 def _cost(findings: Findings) -> Iterator[Block]:
-    yield _figure(
-        findings,
-        "cost_parts",
-        lambda width: figures.cost(findings["cost_parts"], findings.labels, width),
-        "All machines are paid for the whole makespan.",
-    )
     rows = findings["cost"].to_dicts()
+    if all(row["machines"] is None for row in rows):
+        yield Paragraph("The trace knows no machines, so there is nothing to be paid for.", "note")
+        return
+    if findings["cost_parts"].height:
+        yield _figure(
+            findings,
+            "cost_parts",
+            lambda width: figures.cost(findings["cost_parts"], findings.labels, width),
+            "All machines are paid for the whole makespan.",
+        )
     yield Table(
         [
             "",
@@ -169,7 +179,7 @@ def _cost(findings: Findings) -> Iterator[Block]:
         [
             [
                 label,
-                f"{row['machines']}",
+                words.amount(row["machines"], 1),
                 words.amount(row["machine_hours"]),
                 *(
                     words.dollars(row[column])
@@ -193,14 +203,19 @@ def _cost(findings: Findings) -> Iterator[Block]:
 
 
 def _latency(findings: Findings) -> Iterator[Block]:
-    yield _figure(
-        findings,
-        "latency_curve",
-        lambda width: figures.latency(
-            findings["latency_curve"], findings["latency_summary"], findings.labels, width
-        ),
-        "Read up from a time: so many requests took no longer.",
-    )
+    told = set(findings["latency_summary"]["metric"].to_list())
+    if not told:
+        yield Paragraph("The trace does not say how long any request took.", "note")
+        return
+    if told & {"ttft", "e2e"}:
+        yield _figure(
+            findings,
+            "latency_curve",
+            lambda width: figures.latency(
+                findings["latency_curve"], findings["latency_summary"], findings.labels, width
+            ),
+            "Read up from a time: so many requests took no longer.",
+        )
     yield _latency_table(findings)
     yield Paragraph(
         "Percentiles by linear interpolation between order statistics. Each request counts once, "
@@ -246,7 +261,9 @@ def _latency_table(findings: Findings) -> Table:
     return Table(headers, rows, words=2)
 
 
-def _throughput_figure(findings: Findings) -> Figure:
+def _throughput(findings: Findings) -> Block:
+    if not findings["throughput_windows"]["output_tokens_per_s"].count():
+        return Paragraph("The trace does not say when tokens were out.", "note")
     return _figure(
         findings,
         "throughput_windows",
@@ -287,13 +304,18 @@ def _transfers(findings: Findings) -> Iterator[Block]:
 
 def _grounds(findings: Findings) -> Iterator[Block]:
     """Say which discipline, timing source and memory arithmetic the numbers rest on."""
-    disciplines = [str(each) for each in findings["runs"]["discipline"].unique(maintain_order=True)]
-    yield Lines([("Discipline", _DISCIPLINES.get(each, each)) for each in disciplines])
+    runs = findings["runs"]
+    played = runs.filter(runs["source"].is_null())["discipline"].unique(maintain_order=True)
+    if len(played):
+        yield Lines([("Discipline", _DISCIPLINES.get(each, each)) for each in played.to_list()])
+    if imported := [_source(manifest) for manifest in findings.manifests if "source" in manifest]:
+        yield Lines([("Imported", text) for text in imported])
     if timing := _timing(findings.manifests):
         yield Lines([("Timing", text) for text in timing])
     for key, heading in (
         ("outside_table", "Outside the measured points"),
         ("memory", "Memory"),
+        ("lacks", "Not in the source"),
         ("notes", "Note"),
     ):
         said = findings.shared_facts(key)
@@ -308,6 +330,13 @@ def _grounds(findings: Findings) -> Iterator[Block]:
                     for text, labels in said.items()
                 ]
             )
+
+
+def _source(manifest: Mapping[str, Any]) -> str:
+    """Return where an imported run is from: the kind of file, its name and its hash."""
+    source = manifest["source"]
+    files = [f"{each['name']} (SHA-256 {each['sha256'][:12]}...)" for each in source["files"]]
+    return f"{manifest['name']}: {source['about']}, {words.listed(files)}"
 
 
 def _timing(manifests: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -371,6 +400,8 @@ def _figure(findings: Findings, name: str, draw: Callable[[Width], Drawn], capti
     digest = str(findings.manifests[0].get("scenario_sha256", ""))[:12]
     scenario = findings.manifests[0].get("name", "")
     origin = f"{scenario}, seed {words.listed(sorted(seeds))}, scenario {digest}"
+    if all("source" in manifest for manifest in findings.manifests):
+        origin = words.listed([str(manifest["name"]) for manifest in findings.manifests])
     caption = f"{caption} ({origin})"
     return Figure(name, wide, narrow, style.png(drawn), caption, f"tables/{name}.csv")
 

@@ -33,6 +33,9 @@ Rows = list[dict[str, Any]]
 Labels = Mapping[str, str]
 """Shown name of each run, in order."""
 
+STILL = ("bubble", "waiting", "finished", "idle")
+"""Parts of a stage's time in which it does nothing."""
+
 _ROW = 0.2  # inches of a stage's row
 _MANY = 16  # stages of a run beyond which rows get thinner
 
@@ -55,13 +58,15 @@ def timeline(
     ]
     parts = [
         part
-        for part in ("prefill", "decode", "kv_transfer", "bubble")
-        if part == "bubble" or part in bars["name"].to_list()
+        for part in ("prefill", "decode", "other", "kv_transfer", "bubble")
+        if part in bars["name"].to_list() or (part == "bubble" and pipelines.height)
     ]
     length = max(until - since for since, until in spans.values())
+    meet = {"prefill", "decode"} <= set(bars["name"].to_list())
+    where = "Where prompts meet decodes, in" if meet else "In"
     drawn, axes = panels(
         width,
-        f"Where prompts meet decodes, in {words.seconds(length)} stages work: {words.listed(said)}",
+        f"{where} {words.seconds(length)} stages work: {words.listed(said)}",
         [_rows_height(len(names)) for names in stages.values()],
         left=label_room(name for names in stages.values() for name in names),
         entries=_part_entries(parts),
@@ -127,7 +132,7 @@ def utilisation(stages: pl.DataFrame, labels: Labels, width: Width) -> Figure:
         f"{label} {words.share(_mean([row['utilisation'] for row in groups[run]]))}"
         for run, label in labels.items()
     ]
-    kept = ("prefill", "decode", "bubble", "waiting", "finished")
+    kept = ("prefill", "decode", "other", "bubble", "waiting", "finished", "idle")
     shown = [p for p in kept if any(r[f"{p}_s"] > 0 for rows in groups.values() for r in rows)]
     drawn, axes = panels(
         width,
@@ -237,9 +242,7 @@ def cost(parts: pl.DataFrame, labels: Labels, width: Width) -> Figure:
     )
     still = {
         label: sum(
-            row[column] / scale
-            for row in rows
-            if str(row["run"]) == run and row["part"] in ("bubble", "waiting", "finished")
+            row[column] / scale for row in rows if str(row["run"]) == run and row["part"] in STILL
         )
         for run, label in labels.items()
     }
@@ -267,12 +270,22 @@ def e2e(parts: pl.DataFrame, labels: Labels, width: Width) -> Figure:
     rows = parts.to_dicts()
     scale, unit = _second_scale(max((_total(rows, run, "mean_s") for run in labels), default=1.0))
     own = {
-        label: sum(row["share"] for row in rows if str(row["run"]) == run and row["part"] == "work")
+        label: sum(
+            row["share"]
+            for row in rows
+            if str(row["run"]) == run and row["part"] in ("work", "unsplit")
+        )
         for run, label in labels.items()
     }
+    unsplit = any(row["part"] == "unsplit" for row in rows)
     said = [f"{label} {words.share(value)}" for label, value in own.items()]
+    heading = (
+        "Share of its end-to-end time after a request was taken up"
+        if unsplit
+        else "Share of its end-to-end time in which a request is worked on"
+    )
     return _stacked(
-        f"Share of its end-to-end time in which a request is worked on: {words.listed(said)}",
+        f"{heading}: {words.listed(said)}",
         {
             label: _summed(
                 [row for row in rows if str(row["run"]) == run], words.CAUSES, "mean_s", scale

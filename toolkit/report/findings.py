@@ -119,7 +119,8 @@ class Findings:
         if served.n_unique() == 1:
             return ""
         said = [
-            f"{label} {row['requests']:,} requests, {row['output_tokens']:,} output tokens"
+            f"{label} {_count(row['requests'])} requests, {_count(row['output_tokens'])} output "
+            "tokens"
             for label, row in zip(self.labels.values(), served.to_dicts(), strict=True)
         ]
         return f"These runs do not serve the same work: {words.listed(said)}."
@@ -171,8 +172,11 @@ def _verdict(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
     """Say who finished first, and how each of the others compares with the first run."""
     best = min(range(len(rows)), key=lambda at: rows[at]["makespan_s"])
     won = rows[best]
-    served = f"{won['requests']:,} requests in {words.seconds(won['makespan_s'])}"
+    served = f"{_count(won['requests'])} requests in {words.seconds(won['makespan_s'])}"
     if len(rows) == 1:
+        if not won["requests"]:
+            lasted = words.seconds(won["makespan_s"])
+            return f"{labels[0]} lasts {lasted}; its trace knows no requests{_for(won)}."
         return (
             f"{labels[0]} serves {served}: {words.amount(won['requests_per_s'])} requests per "
             f"second{_for(won)}."
@@ -184,6 +188,10 @@ def _verdict(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
             others.append(f"{label} takes {taken}{_speed(row, rows, labels, at)}{_for(row)}")
     first = f"{labels[best]} is first: it serves {served}{_speed(won, rows, labels, best)}"
     return f"{first}{_for(won)}; {'; '.join(others)}."
+
+
+def _count(value: int | None) -> str:
+    return "an unknown number of" if value is None else f"{value:,}"
 
 
 def _speed(
@@ -209,13 +217,15 @@ def _occupation(findings: Findings, run: str, label: str) -> str:
             for column, name in (
                 ("prefill_share", "prefill"),
                 ("decode_share", "decode"),
+                ("other_share", "other work"),
                 ("bubble_share", "in bubbles"),
                 ("waiting_share", "waiting for requests"),
                 ("finished_share", "with nothing left to do"),
+                ("idle_share", "idle for no stated reason"),
             )
-            if pool[column] >= 0.005
+            if (pool[column] or 0) >= 0.005
         ]
-        said.append(f"{who} {words.listed(parts)}")
+        said += [f"{who} {words.listed(parts)}"] if parts else []
     moved = [
         row
         for row in findings.of("transfer_summary", run).to_dicts()
@@ -225,4 +235,4 @@ def _occupation(findings: Findings, run: str, label: str) -> str:
         f"KV caches hold the busiest link {words.share(row['busiest_link_share'])} of the time"
         for row in moved
     ]
-    return f"{label}: {'; '.join(said)}."
+    return f"{label}: {'; '.join(said) or 'the trace knows no stages'}."

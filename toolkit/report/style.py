@@ -43,6 +43,7 @@ PART_COLOURS = {
     "bubble": "#f4b6ab",
     "waiting": "#e9edf0",
     "finished": "#cfd6db",
+    "idle": "#eeeeee",
     "kv_transfer": "#1b9e77",
 }
 """What a stage does keeps one colour in every figure: work is dark, loss is pale."""

@@ -25,9 +25,11 @@ _BAR = 30
 _CELLS = {
     "prefill": ("█", "yellow"),
     "decode": ("▓", "blue"),
+    "other": ("▒", "green"),
     "bubble": ("░", "red"),
     "waiting": ("·", "bright_black"),
     "finished": (" ", "bright_black"),
+    "idle": (" ", "bright_black"),
 }
 """A part's cell and colour; work is solid, so that the bar reads without colour too."""
 
@@ -92,6 +94,8 @@ def _latency(findings: Findings) -> RenderableType:
         (str(row["run"]), row["metric"]): row for row in findings["latency_summary"].to_dicts()
     }
     asked = sorted({percentile for _, _, percentile in late if percentile != 50})[-3:]
+    if not spread:
+        return Text("")
     table = _table("latency")
     for column in ("median", "mean", *(f"p{each:g}" for each in asked), "max"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -118,6 +122,8 @@ def _stages(findings: Findings) -> RenderableType:
     table.add_column("bubbles", justify="right", no_wrap=True)
     table.add_column("what they did with the makespan", no_wrap=True, min_width=_BAR)
     several = len(findings.labels) > 1
+    if not findings["utilisation"].height:
+        return Text("")
     for run, label in findings.labels.items():
         rows = _alike(findings.of("utilisation", run).to_dicts())
         if len(rows) > _STAGES:
@@ -132,8 +138,9 @@ def _stages(findings: Findings) -> RenderableType:
                 _bar(row),
             )
     key = Text()
+    used = findings["utilisation"]
     for part, (cell, colour) in _CELLS.items():
-        if cell.strip():
+        if cell.strip() and (part != "other" or used["other_s"].sum()):
             key.append(cell, colour).append(f" {words.PARTS[part]}   ", "dim")
     return Group(table, key)
 
@@ -165,7 +172,11 @@ def _transfers(findings: Findings) -> RenderableType:
 def _places(findings: Findings) -> RenderableType:
     """Return what a reader should know besides, and where the traces are."""
     lines: list[RenderableType] = []
-    for key, lead in (("outside_table", "outside the timing table"), ("notes", "note")):
+    for key, lead in (
+        ("outside_table", "outside the timing table"),
+        ("lacks", "not in the source"),
+        ("notes", "note"),
+    ):
         for said, labels in findings.shared_facts(key).items():
             lines.append(_note(f"{lead} ({words.listed(labels)}): {said}"))
     lines += [_note(f"trace: {path}") for path in findings.paths]

@@ -30,6 +30,7 @@ PARTS = {
     "bubble": "bubble",
     "waiting": "waiting for requests",
     "finished": "nothing left to do",
+    "idle": "idle, unexplained",
 }
 """Parts of a stage's time, in the order in which they are shown."""
 
@@ -43,7 +44,7 @@ CAUSES = {
     "kv_room": "no room for its KV cache",
     "packing": "microbatch filling up",
     "queue": "queue",
-    "unsplit": "not split at this level",
+    "unsplit": "not split further",
 }
 """Parts of a request's time, in the order in which they are shown."""
 

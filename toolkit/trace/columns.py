@@ -192,8 +192,8 @@ TABLES: Mapping[str, Table] = {
         ),
         _table(
             "flows",
-            "one row per slice of a flow: prompt, transfer, first decode of one request (of an imported "
-            "trace: whatever its arrows join)",
+            "one row per slice of a flow: prompt, transfer, first decode of one request "
+            "(of an imported trace: whatever its arrows join)",
             [
                 Column("flow", "int32", "key: the request, or a number of an imported arrow"),
                 Column("order", "int32", "position in the flow, from 0"),

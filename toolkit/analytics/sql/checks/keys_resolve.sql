@@ -1,7 +1,7 @@
--- Every key leads to a row.
+-- Every key leads to a row (flows of an imported trace have numbers of their own).
 -- Grain: one row per column and key that leads nowhere, with how many rows carry it.
 -- Reads: store.spans, store.counters, store.flows, store.waits, store.totals, store.tracks,
--- store.requests, store.names, store.machines, store.counter_defs.
+-- store.requests, store.names, store.machines, store.counter_defs, runs.
 CREATE OR REPLACE VIEW keys_resolve AS
 WITH
     used AS (
@@ -19,7 +19,10 @@ WITH
         SELECT run, 'counter_defs.machine', 'machine', machine, count(*)
         FROM store.counter_defs GROUP BY run, machine
         UNION ALL
-        SELECT run, 'flows.flow', 'request', flow, count(*) FROM store.flows GROUP BY run, flow
+        SELECT run, 'flows.flow', 'request', flow, count(*)
+        FROM store.flows
+        SEMI JOIN (SELECT run FROM runs WHERE source IS NULL) AS simulated USING (run)
+        GROUP BY run, flow
         UNION ALL
         SELECT run, 'flows.track', 'track', track, count(*) FROM store.flows GROUP BY run, track
         UNION ALL

@@ -1,18 +1,20 @@
 -- Requests in are requests out: each is served, refused or failed, and a served one arrived,
--- started, ended its prompt, gave its first token and finished, in this order.
--- Grain: one row per request that does not.  Reads: requests.
+-- started, ended its prompt, gave its first token and finished, in this order (an imported trace may
+-- leave some of it unsaid, but not say it in another order).
+-- Grain: one row per request that does not.  Reads: requests, runs.
 -- Units: nanoseconds.
 CREATE OR REPLACE VIEW requests_run_their_course AS
 SELECT
-    run,
-    request,
-    outcome,
-    arrival_ns,
-    start_ns,
-    prefill_end_ns,
-    first_token_ns,
-    finish_ns
+    requests.run,
+    requests.request,
+    requests.outcome,
+    requests.arrival_ns,
+    requests.start_ns,
+    requests.prefill_end_ns,
+    requests.first_token_ns,
+    requests.finish_ns
 FROM requests
+JOIN runs USING (run)
 WHERE
     outcome NOT IN ('served', 'refused', 'failed')
     OR arrival_ns < 0
@@ -20,8 +22,10 @@ WHERE
     OR (
         outcome = 'served'
         AND (
-            finish_ns IS NULL
-            OR first_token_ns IS NULL
+            (
+                runs.source IS NULL
+                AND (arrival_ns IS NULL OR finish_ns IS NULL OR first_token_ns IS NULL)
+            )
             OR arrival_ns > coalesce(start_ns, first_token_ns)
             OR start_ns > prefill_end_ns
             OR prefill_end_ns > first_token_ns

@@ -1,7 +1,7 @@
 -- How long each request took, as a whole and phase by phase.
 -- Grain: one row per served entry; its `size` like requests have the same latencies.
 -- Reads: requests, first_token.
--- Units: seconds.
+-- Units: seconds; NULL where an imported trace does not say when.
 -- Definition: ttft from arrival to first token (queueing included); tpot = (finish - first token) /
 -- (output tokens - 1), NULL for a single token; e2e from arrival to last token; queueing until the
 -- first span on a stage; prefill from there to the prompt's end on its last stage; transfer from
@@ -29,7 +29,7 @@ SELECT
         requests.decode_start_ns - coalesce(requests.kv_ready_ns, requests.prefill_end_ns)
     ) / 1e9 AS decode_wait_s,
     (requests.finish_ns - requests.decode_start_ns) / 1e9 AS decode_s,
-    (requests.finish_ns - requests.arrival_ns) / 1e9 / requests.output_tokens
+    (requests.finish_ns - requests.arrival_ns) / 1e9 / nullif(requests.output_tokens, 0)
         AS latency_per_token_s
 FROM requests
 JOIN first_token USING (run, request);

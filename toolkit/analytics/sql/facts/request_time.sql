@@ -1,16 +1,27 @@
 -- Where the end-to-end time of each request went: waits by cause, and its own work.
--- Grain: one row per served entry and part.  Reads: requests, waits.
+-- Grain: one row per served entry and part.  Reads: requests, waits, runs.
 -- Units: nanoseconds; the parts of an entry add up to finish - arrival exactly.
 -- Definition: waits are the entry's own (packing) and those of its microbatch, cut to arrival ..
 -- finish; `work` is the rest, which `checks/work_is_spans` compares with the spans.  At trace level
 -- `requests` waits are sums: where one outlasts an entry that left its microbatch early it cannot
--- be cut, and the rest of that entry is `unsplit`.
+-- be cut, and the rest of that entry is `unsplit`.  So is all of an imported entry but the time it
+-- is known to have queued; entries without arrival or finish have no parts.
 CREATE OR REPLACE VIEW request_time AS
 WITH
     entry AS (
-        SELECT run, request, lead, arrival_ns, finish_ns
+        SELECT
+            requests.run,
+            requests.request,
+            requests.lead,
+            requests.arrival_ns,
+            requests.finish_ns,
+            runs.source IS NOT NULL AS imported
         FROM requests
-        WHERE outcome = 'served'
+        JOIN runs USING (run)
+        WHERE
+            requests.outcome = 'served'
+            AND requests.arrival_ns IS NOT NULL
+            AND requests.finish_ns IS NOT NULL
     ),
     waited AS (
         SELECT
@@ -64,7 +75,7 @@ UNION ALL
 SELECT
     entry.run,
     entry.request,
-    CASE WHEN spent.unsplit THEN 'unsplit' ELSE 'work' END,
+    CASE WHEN spent.unsplit OR entry.imported THEN 'unsplit' ELSE 'work' END,
     entry.finish_ns - entry.arrival_ns - coalesce(spent.waited_ns, 0)
 FROM entry
 LEFT JOIN spent USING (run, request);

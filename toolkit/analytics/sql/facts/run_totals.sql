@@ -1,7 +1,9 @@
 -- How long a run took and how much it served: the denominators of every rate.
 -- Grain: one row per run.  Reads: runs, requests, machines.
--- Units: nanoseconds; requests and tokens count `size`.
--- Definition: the makespan runs from 0, not from the first arrival, to the last token of all.
+-- Units: nanoseconds; requests and tokens count `size`.  NULL is unknown: an imported run may have no
+-- requests, no machines, or requests whose arrivals or tokens it does not say.
+-- Definition: the makespan runs from 0, not from the first arrival, to the last token of all; of an
+-- imported run, to its end, which without requests is that of its last span.
 CREATE OR REPLACE VIEW run_totals AS
 WITH
     served AS (
@@ -10,9 +12,14 @@ WITH
             max(finish_ns) AS makespan_ns,
             count(*) AS entries,
             sum(size)::BIGINT AS requests,
-            sum(size * prompt_tokens)::BIGINT AS prompt_tokens,
-            sum(size * output_tokens)::BIGINT AS output_tokens,
-            sum(size * (finish_ns - arrival_ns))::BIGINT AS in_system_ns
+            CASE WHEN count(prompt_tokens) = count(*) THEN sum(size * prompt_tokens)::BIGINT END
+                AS prompt_tokens,
+            CASE WHEN count(output_tokens) = count(*) THEN sum(size * output_tokens)::BIGINT END
+                AS output_tokens,
+            CASE WHEN count(arrival_ns) = count(*) THEN
+                sum(size * (finish_ns - arrival_ns))::BIGINT
+            END
+                AS in_system_ns
         FROM requests
         WHERE outcome = 'served'
         GROUP BY run
@@ -35,15 +42,29 @@ WITH
     )
 SELECT
     runs.run,
-    coalesce(served.makespan_ns, 0) AS makespan_ns,
-    coalesce(served.entries, 0) AS entries,
-    coalesce(served.requests, 0) AS requests,
-    coalesce(offered.offered_requests, 0) AS offered_requests,
-    coalesce(served.prompt_tokens, 0) AS prompt_tokens,
-    coalesce(served.output_tokens, 0) AS output_tokens,
-    coalesce(served.in_system_ns, 0) AS in_system_ns,
-    coalesce(paid.machines, 0) AS machines,
-    paid.price_usd_per_hour
+    coalesce(runs.end_ns, served.makespan_ns, 0) AS makespan_ns,
+    CASE WHEN served.run IS NOT NULL THEN served.entries WHEN offered.run IS NOT NULL THEN 0 END
+        AS entries,
+    CASE WHEN served.run IS NOT NULL THEN served.requests WHEN offered.run IS NOT NULL THEN 0 END
+        AS requests,
+    offered.offered_requests,
+    CASE
+        WHEN served.run IS NOT NULL THEN served.prompt_tokens
+        WHEN offered.run IS NOT NULL THEN 0
+    END AS prompt_tokens,
+    CASE
+        WHEN served.run IS NOT NULL THEN served.output_tokens
+        WHEN offered.run IS NOT NULL THEN 0
+    END AS output_tokens,
+    CASE
+        WHEN served.run IS NOT NULL THEN served.in_system_ns
+        WHEN offered.run IS NOT NULL THEN 0
+    END AS in_system_ns,
+    coalesce(runs.stated_machines, paid.machines) AS machines,
+    coalesce(
+        runs.stated_usd_per_hour * coalesce(runs.stated_machines, paid.machines),
+        paid.price_usd_per_hour
+    ) AS price_usd_per_hour
 FROM runs
 LEFT JOIN served USING (run)
 LEFT JOIN offered USING (run)

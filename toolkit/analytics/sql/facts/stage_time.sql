@@ -1,9 +1,10 @@
 -- What became of every nanosecond of every stage between 0 and the makespan.
--- Grain: one row per stage and part.  Reads: stage_busy, pipeline_presence, run_totals.
+-- Grain: one row per stage and part.  Reads: stage_busy, pipeline_presence, run_totals, runs.
 -- Units: nanoseconds; the parts of a stage add up to the makespan exactly.
 -- Definition: prefill, decode and other are work; `bubble`: idle while there is work in its pipeline;
 -- `waiting`: nothing in its pipeline, before its first or between two requests; `finished`: nothing
--- in its pipeline any more.
+-- in its pipeline any more; `idle`: nothing done, in an imported run that does not say what there
+-- was to do (a stage that works beyond the time its pipeline is known to have requests).
 CREATE OR REPLACE VIEW stage_time AS
 WITH
     pipelines AS (
@@ -18,15 +19,27 @@ WITH
         FROM pipeline_presence
         GROUP BY run, role, replica
     ),
-    wide AS (
+    known AS (
         SELECT
             stage_busy.*,
-            coalesce(pipelines.working_ns, 0) - stage_busy.busy_ns AS bubble_ns,
-            coalesce(pipelines.last_ns, 0) - coalesce(pipelines.working_ns, 0) AS waiting_ns,
-            run_totals.makespan_ns - coalesce(pipelines.last_ns, 0) AS finished_ns
+            run_totals.makespan_ns,
+            coalesce(pipelines.working_ns, 0) AS working_ns,
+            coalesce(pipelines.last_ns, 0) AS last_ns,
+            runs.source IS NOT NULL AND coalesce(pipelines.working_ns, 0) < stage_busy.busy_ns
+                AS unexplained
         FROM stage_busy
         JOIN run_totals USING (run)
+        JOIN runs USING (run)
         LEFT JOIN pipelines USING (run, role, replica)
+    ),
+    wide AS (
+        SELECT
+            known.*,
+            CASE WHEN unexplained THEN 0 ELSE working_ns - busy_ns END AS bubble_ns,
+            CASE WHEN unexplained THEN 0 ELSE last_ns - working_ns END AS waiting_ns,
+            CASE WHEN unexplained THEN 0 ELSE makespan_ns - last_ns END AS finished_ns,
+            CASE WHEN unexplained THEN makespan_ns - busy_ns ELSE 0 END AS idle_ns
+        FROM known
     )
 SELECT
     wide.run,
@@ -48,5 +61,6 @@ CROSS JOIN LATERAL (
         ('other', wide.busy_ns - wide.prefill_ns - wide.decode_ns),
         ('bubble', wide.bubble_ns),
         ('waiting', wide.waiting_ns),
-        ('finished', wide.finished_ns)
+        ('finished', wide.finished_ns),
+        ('idle', wide.idle_ns)
 ) AS part (part, dur_ns);

@@ -1,6 +1,6 @@
 -- What the run cost, and what a unit of service cost.
 -- Grain: one row per run.  Reads: run_totals.
--- Units: machine-hours; US dollars, NULL where a machine has no stated price.
+-- Units: machine-hours; US dollars, NULL where a machine has no stated price or the trace knows none.
 -- Definition: all machines are paid for the whole makespan.  The figures per million input and per
 -- million output tokens each divide the whole bill; they are two views of it, not a split.
 CREATE OR REPLACE VIEW cost AS
@@ -18,7 +18,11 @@ SELECT
     machines * hours AS machine_hours,
     price_usd_per_hour,
     cost_usd,
-    CASE WHEN price_usd_per_hour IS NULL THEN 'no price stated' ELSE '' END AS note,
+    CASE
+        WHEN machines IS NULL THEN 'no machines known'
+        WHEN price_usd_per_hour IS NULL THEN 'no price stated'
+        ELSE ''
+    END AS note,
     cost_usd * 1e3 / nullif(requests, 0) AS usd_per_1000_requests,
     cost_usd * 1e6 / nullif(prompt_tokens, 0) AS usd_per_million_input_tokens,
     cost_usd * 1e6 / nullif(output_tokens, 0) AS usd_per_million_output_tokens,

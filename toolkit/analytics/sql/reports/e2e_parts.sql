@@ -7,7 +7,7 @@ WITH
     served AS (
         SELECT run, sum(size) AS requests
         FROM requests
-        WHERE outcome = 'served'
+        WHERE outcome = 'served' AND arrival_ns IS NOT NULL AND finish_ns IS NOT NULL
         GROUP BY run
     ),
     parts AS (

@@ -1,7 +1,8 @@
 -- Throughput over time.
 -- Grain: one row per run and window of equal width, the last one cut at the makespan.
 -- Reads: window_width, run_totals, requests, first_token.
--- Units: seconds; per second.
+-- Units: seconds; per second, NULL where an imported run has no requests, or does not say all of
+-- their tokens and first tokens.
 -- Definition: a request counts where its last token falls; the first token counts where it was out
 -- and the others are spread evenly from there to the last token (which is exact where decode
 -- passes are even), so that the figure is the same at every trace level.
@@ -28,6 +29,13 @@ WITH
             requests.finish_ns
         FROM requests
         JOIN first_token USING (run, request)
+    ),
+    told AS (
+        SELECT
+            run,
+            bool_and(output_tokens IS NOT NULL AND first_token_ns IS NOT NULL) AS tokens
+        FROM entry
+        GROUP BY run
     ),
     finished AS (
         SELECT
@@ -66,11 +74,14 @@ SELECT
     windows.run,
     windows.from_ns / 1e9 AS from_s,
     windows.until_ns / 1e9 AS until_s,
-    coalesce(finished.requests, 0) * 1e9 / (windows.until_ns - windows.from_ns)
-        AS requests_per_s,
-    coalesce(generated.tokens, 0) * 1e9 / (windows.until_ns - windows.from_ns)
-        AS output_tokens_per_s
+    CASE WHEN told.run IS NOT NULL THEN
+        coalesce(finished.requests, 0) * 1e9 / (windows.until_ns - windows.from_ns)
+    END AS requests_per_s,
+    CASE WHEN told.tokens THEN
+        coalesce(generated.tokens, 0) * 1e9 / (windows.until_ns - windows.from_ns)
+    END AS output_tokens_per_s
 FROM windows
+LEFT JOIN told USING (run)
 LEFT JOIN finished USING (run, from_ns)
 LEFT JOIN generated USING (run, from_ns)
 ORDER BY windows.run, windows.from_ns;

@@ -3,7 +3,8 @@
 -- Grain: one row per bar of a track: a span, or as many spans of one name as lie closer together
 -- than a five-hundredth of the stretch.
 -- Reads: timeline_window, spans, tracks.
--- Definition: `place` puts links between the stages that send and those that decode.
+-- Definition: `place` puts links between the stages that send and those that decode; spans of other
+-- names than prefill, decode and kv_transfer are `other`.
 -- Units: seconds; `busy_s` of from_s .. until_s were work, in `spans` pieces.
 CREATE OR REPLACE VIEW timeline AS
 WITH
@@ -11,7 +12,9 @@ WITH
         SELECT
             spans.run,
             spans.track,
-            spans.name,
+            CASE WHEN spans.name IN ('prefill', 'decode', 'kv_transfer') THEN spans.name
+                ELSE 'other'
+            END AS name,
             greatest(spans.ts_ns, timeline_window.from_ns) AS from_ns,
             least(spans.end_ns, timeline_window.until_ns) AS until_ns,
             (timeline_window.until_ns - timeline_window.from_ns) // 500 AS fine_ns

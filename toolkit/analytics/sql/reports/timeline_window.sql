@@ -3,7 +3,8 @@
 -- Units: nanoseconds.
 -- Definition: the scenario's report.window_s; else as long for every run opened as two and a half of
 -- the longest median prompt pass among them, and around the first prompt that starts after a
--- decode has begun (a fifth of the stretch before it), within 0 .. makespan.
+-- decode has begun (a fifth of the stretch before it), within 0 .. makespan; the whole of a run
+-- whose requests have no prompt passes.
 CREATE OR REPLACE VIEW timeline_window AS
 WITH
     passes AS (
@@ -38,18 +39,23 @@ WITH
     ),
     chosen AS (
         SELECT
-            meetings.run,
-            greatest(
-                least(
-                    meetings.meeting_ns - length.length_ns // 5,
-                    run_totals.makespan_ns - length.length_ns
-                ),
-                0
-            ) AS from_ns,
-            length.length_ns
-        FROM meetings
-        JOIN run_totals USING (run)
+            run_totals.run,
+            CASE WHEN passes.prompt_ns IS NULL THEN 0 ELSE
+                greatest(
+                    least(
+                        meetings.meeting_ns - length.length_ns // 5,
+                        run_totals.makespan_ns - length.length_ns
+                    ),
+                    0
+                )
+            END AS from_ns,
+            CASE WHEN passes.prompt_ns IS NULL THEN run_totals.makespan_ns
+                ELSE length.length_ns
+            END AS length_ns
+        FROM run_totals
         CROSS JOIN length
+        LEFT JOIN passes USING (run)
+        LEFT JOIN meetings USING (run)
     )
 SELECT
     chosen.run,

@@ -1,7 +1,8 @@
 -- What was asked for and what became of it.
 -- Grain: one row per entry of the workload, which stands for `size` like requests.
 -- Reads: store.requests.
--- Units: nanoseconds since the start of the simulation; tokens of one request.
+-- Units: nanoseconds since the start of the simulation; tokens of one request.  NULL where an
+-- imported trace does not say.
 -- Definition: `lead` is the first request of the entry's microbatch (itself, where it is alone);
 -- spans and waits of a microbatch carry the lead's key.
 CREATE OR REPLACE VIEW requests AS

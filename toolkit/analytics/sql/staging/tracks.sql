@@ -1,4 +1,5 @@
--- The tracks (stages, links, request lanes: each does one job at a time) with their machine.
+-- The tracks (stages, links, request lanes, threads of an imported trace: each does one job at a
+-- time) with their machine.
 -- Grain: one row per track of a run.  Reads: store.tracks, store.machines.
 CREATE OR REPLACE VIEW tracks AS
 SELECT
