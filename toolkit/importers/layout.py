@@ -72,10 +72,14 @@ def lay_out(recording: Recording, file: str) -> Laid:
     spans, row_of, tracks = _placed(recording, slices)
     zero = _shift(recording, spans)
     requests = recording.requests
+    if "outcome" not in requests:
+        requests["outcome"] = _outcomes(recording, requests["finish_ns"])
     machines = _machines(recording, tracks)
     if "lane_track" in requests:
         lanes = requests.pop("lane_track")
-        number = np.array([track.number for track in recording.tracks] or [NULL], np.int64)
+        number = np.array(
+            [NULL if track.number is None else track.number for track in recording.tracks] or [NULL]
+        )
         requests["lane"] = np.where(lanes == NULL, NULL, number[lanes])
     end = int((spans["ts_ns"] + spans["dur_ns"]).max(initial=0))
     end = max(end, *(int(requests[name].max(initial=0)) for name in _times(requests)))
@@ -111,6 +115,13 @@ def lay_out(recording: Recording, file: str) -> Laid:
         "machines": recording.machine_count,
     }
     return Laid(chunks, typed, facts, end, "full" if len(spans["ts_ns"]) else "requests", ids)
+
+
+def _outcomes(recording: Recording, finish: Ints) -> npt.NDArray[Any]:
+    """Return what became of requests by whether they have an end."""
+    if unfinished := int((finish == NULL).sum()):
+        recording.notes.append(f"{unfinished:,} requests have no end here and count as failed.")
+    return np.where(finish == NULL, "failed", "served")
 
 
 def _placed(recording: Recording, slices: dict[str, Ints]) -> tuple[Columns, Ints, list[Track]]:
@@ -324,7 +335,10 @@ def _request_chunk(requests: Mapping[str, npt.NDArray[Any]]) -> Chunk:
 
 
 def _flow_chunk(recording: Recording, spans: Columns, row_of: Ints) -> Chunk:
-    """Return the slices of flows, of foreign ones with two or more; ordinals count spans of one track and start."""
+    """Return the slices of flows (foreign ones: of two or more).
+
+    The ordinal counts the spans of one track and start.
+    """
     if not len(recording.flow):
         return empty("flows")
     flow = np.array(recording.flow, np.int64)

@@ -67,7 +67,7 @@ def read(source: Source, rules: Rules) -> Recording:
     }
     duration = result.get("duration")
     if isinstance(duration, int | Decimal) and 0 <= duration < LIMIT_NS / 10**9:
-        recording.end_ns = int(arrival.min(initial=0)) + round(duration * 10**9)
+        recording.end_ns = int(arrival.min()) + round(duration * 10**9)
     recording.lacks += [
         "machines, stages and steps: it is a client's record",
         "when the engine took a request up: queueing is part of the time to the first token",
@@ -81,7 +81,8 @@ def read(source: Source, rules: Rules) -> Recording:
     )
     if many > 0:
         recording.notes.append(
-            f"{many:,} requests have fewer or more gaps than tokens: chunks of several tokens."
+            f"{many:,} of {count:,} requests have another number of gaps than of tokens after the "
+            "first: a chunk may hold several."
         )
     _token_spans(recording, result["itls"], first, served)
     return recording

@@ -62,7 +62,9 @@ def terminal(runs: Sequence[Run], console: Console) -> None:
         console.print(Text(unequal, "yellow"))
     console.print()
     for part in (_headline, _latency, _stages, _transfers, _places):
-        console.print(part(findings))
+        shown = part(findings)
+        if not (isinstance(shown, Text) and not shown.plain):
+            console.print(shown)
 
 
 def _headline(findings: Findings) -> RenderableType:

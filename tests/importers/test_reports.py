@@ -1,0 +1,67 @@
+"""Whatever a source lacks, the same reports, queries, checks and pictures run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import toolkit
+from toolkit import analytics, cli
+
+DATA = Path(__file__).parent / "data"
+SPARSE = {
+    "spans alone": '[{"ph": "X", "name": "a", "pid": 1, "tid": 1, "ts": 3, "dur": 2}]',
+    "no time at all": '[{"ph": "X", "name": "a", "pid": 1, "tid": 1, "ts": 0, "dur": 0}]',
+    "latencies alone": "e2e_s\n1\n2\n",
+    "first tokens alone": "first_token_s\n1\n2\n",
+    "arrivals alone": "arrival_s\n1\n2\n",
+    "a request without tokens": "arrival_s,finish_s,output_tokens\n1,2,0\n",
+}
+
+
+def every_command(run: toolkit.analytics.Run, folder: Path) -> None:  # type: ignore[name-defined]
+    trace = str(run.path)
+    assert cli.main(["check", trace]) == 0
+    assert cli.main(["report", trace, "-o", str(folder / "report")]) == 0
+    assert cli.main(["report", trace, "--json", "-o", str(folder / "report")]) == 0
+    assert cli.main(["export", trace, "--to", "perfetto", "-o", str(folder / "t.pftrace")]) == 0
+    assert cli.main(["export", trace, "--to", "chrome", "-o", str(folder / "t.json")]) == 0
+    with analytics.open(trace) as opened:
+        for view in opened.views():
+            opened.frame(f"FROM {view.name}")
+    text = (folder / "report" / "report.md").read_text()
+    for lack in run.manifest["facts"]["lacks"]:
+        assert lack in text
+    assert "nan" not in text.lower().replace("nano", "")
+
+
+@pytest.mark.parametrize("what", SPARSE)
+def test_a_sparse_trace_has_every_report(what: str, tmp_path: Path) -> None:
+    file = tmp_path / "sparse"
+    file.write_text(SPARSE[what])
+    kind = "chrome" if SPARSE[what].startswith("[") else "table"
+    every_command(toolkit.import_trace(file, kind=kind, out=tmp_path, name="it"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["vllm_bench_detailed.json", "engine.json"])
+def test_the_files_here_have_every_report(name: str, tmp_path: Path) -> None:
+    rules = DATA / "engine.toml" if name == "engine.json" else None
+    run = toolkit.import_trace(DATA / name, out=tmp_path, rules=rules)
+    assert (run.path / "trace.pftrace").exists()
+    every_command(run, tmp_path)
+
+
+def test_real_files_have_every_report(shared: Path, tmp_path: Path) -> None:
+    for file in sorted((shared / "samples" / "foreign_traces").glob("*/*.gz")):
+        every_command(toolkit.import_trace(file, out=tmp_path, name="it"), tmp_path)
+
+
+def test_runs_from_elsewhere_stand_beside_simulated_ones(tmp_path: Path) -> None:
+    scenario = toolkit.load(Path(__file__).parents[2] / "scenarios" / "first.toml", variant="apart")
+    run = toolkit.run(scenario, out=tmp_path)
+    assert not isinstance(run, dict)
+    again = toolkit.import_trace(run.path / "trace.pftrace", out=tmp_path, name="again")
+    assert cli.main(["report", str(run.path), str(again.path), "-o", str(tmp_path / "both")]) == 0
+    figures = "SELECT makespan_s, requests, ttft_median_s, e2e_p99_s, utilisation FROM run_summary"
+    assert again.sql(figures).fetchall() == run.sql(figures).fetchall()
