@@ -12,6 +12,7 @@ import pytest
 from toolkit import cli, importers
 from toolkit.errors import InputError
 from toolkit.importers.rules import load_rules, schema
+from toolkit.importers.source import Source
 
 DATA = Path(__file__).parent / "data"
 SLICE = '{"ph": "X", "name": "a", "pid": 1, "tid": 1, "ts": 3, "dur": 2}'
@@ -30,7 +31,7 @@ BAD: dict[str, tuple[str, bytes | str, str]] = {
     "an empty gzip": ("auto", gzip.compress(b""), "an empty file"),
     "a picture": ("auto", b"\x89PNG\r\n\x1a\n\0\0", "one of the kinds"),
     "text of nothing known": ("auto", "hello\n", "one of the kinds"),
-    "JSON of nothing known": ("auto", '{"a": 1}', "table"),
+    "JSON of nothing known": ("auto", '{"a": 1}', "map them: --map"),
     "a torn gzip": ("chrome", gzip.compress(b"[" + SLICE.encode() + b"]")[:-12], "cut short"),
     "a gzip with a wrong byte": (
         "chrome",
@@ -165,7 +166,7 @@ def test_rules_about_something_else_are_refused_rather_than_ignored(tmp_path: Pa
     file = tmp_path / "requests.csv"
     file.write_text("e2e_s\n1\n")
     with pytest.raises(InputError, match="does not go with --from table"):
-        importers.read_into([file], tmp_path, rules=DATA / "engine.toml")
+        importers.read_into([file], tmp_path, kind="table", rules=DATA / "engine.toml")
 
 
 def test_every_key_of_the_rules_is_described() -> None:
@@ -196,9 +197,7 @@ def test_a_file_of_many_small_reads_is_read_as_one_of_a_single_read(
         return json.loads((folder / "manifest.json").read_text())["tables"]
 
     whole = digests()
-    read: Callable[..., object] = importers.Source.blocks
+    read: Callable[..., object] = Source.blocks
     for size in (1, 7, 64):
-        monkeypatch.setattr(
-            importers.Source, "blocks", lambda self, _=0, size=size: read(self, size)
-        )
+        monkeypatch.setattr(Source, "blocks", lambda self, _=0, size=size: read(self, size))
         assert digests() == whole

@@ -71,12 +71,12 @@ def test_a_published_trace_has_every_pass_on_its_stage(shared: Path, tmp_path: P
     expected = []
     for event in events:
         if event["ph"] == "X":
-            kind, request, *token = event["name"][0], *event["name"][1:].split(",")
+            request, _, token = event["name"][1:].partition(",")
             expected.append(
                 (
-                    "prefill" if kind == "p" else "decode",
+                    "prefill" if event["name"].startswith("p") else "decode",
                     int(request),
-                    int(token[0]) if token else None,
+                    int(token) if token else None,
                     event["pid"],
                     pytest.approx(event["dur"] * 1000, abs=1),
                 )
@@ -96,7 +96,7 @@ def test_vidurs_batches_are_steps_and_their_tokens_add_up(shared: Path, tmp_path
     assert run.check() == []
     batches = {event["args"]["batch_id"]: event["ts"] for event in events}
     found = rows(run, "SELECT step, ts_ns FROM spans WHERE track_kind = 'stage'")
-    assert {step: ts for step, ts in found} == {
+    assert dict(found) == {
         step: pytest.approx(float(ts) * 1000, abs=1) for step, ts in batches.items()
     }
     # A request's tokens, straight from the batches: its prompt is all of its chunks until the last

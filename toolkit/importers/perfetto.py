@@ -102,6 +102,8 @@ def _packets(source: Source) -> Iterator[Any]:
         )
 
     while True:
+        if at < len(data) and data[at] != _PACKET:
+            raise wrong(f"byte 0x{data[at]:02x}")
         length, body = _varint(data, at + 1)
         if at >= len(data) or length is None or body + length > len(data):
             missing = 1 if length is None else max(body + length - len(data), 1)
@@ -117,8 +119,6 @@ def _packets(source: Source) -> Iterator[Any]:
                 return
             done, at, data = done + at, 0, b"".join(parts)
             continue
-        if data[at] != _PACKET:
-            raise wrong(f"byte 0x{data[at]:02x}")
         try:
             packet = proto.TracePacket.FromString(data[body : body + length])
         except (DecodeError, ValueError) as error:

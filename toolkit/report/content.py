@@ -375,7 +375,7 @@ def _provenance(findings: Findings) -> Iterator[Block]:
                 label,
                 run,
                 str(manifest.get("level", "")),
-                str(manifest.get("seed", "")),
+                "–" if manifest.get("seed") is None else str(manifest["seed"]),
                 str(manifest.get("scenario_sha256", ""))[:12],
                 str(manifest.get("workload_sha256", ""))[:12],
                 spans[:12],

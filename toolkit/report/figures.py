@@ -129,7 +129,7 @@ def utilisation(stages: pl.DataFrame, labels: Labels, width: Width) -> Figure:
     """Draw what each stage did with the makespan, a panel per run.  Frame: utilisation."""
     groups = {run: _of(stages, run).to_dicts() for run in labels}
     said = [
-        f"{label} {words.share(_mean([row['utilisation'] for row in groups[run]]))}"
+        f"{label} {words.share(_mean([row['utilisation'] or 0.0 for row in groups[run]]))}"
         for run, label in labels.items()
     ]
     kept = ("prefill", "decode", "other", "bubble", "waiting", "finished", "idle")
@@ -159,7 +159,7 @@ def _utilisation_panel(axes: Axes, rows: Rows, parts: Sequence[str]) -> None:
         rectangles(axes, boxes, PART_COLOURS[part])
         left = [at + value for at, value in zip(left, values, strict=True)]
     for place, row in enumerate(rows):
-        work = 100 * row["utilisation"]
+        work = 100 * (row["utilisation"] or 0.0)
         if len(rows) <= _MANY and work > 6:
             axes.text(
                 work - 1, place, f"{work:.0f}", va="center", ha="right", color="white", fontsize=7.5
