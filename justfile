@@ -36,6 +36,10 @@ view *ARGS:
 export *ARGS:
     @toolkit export "$@"
 
+# Make a trace out of a file from elsewhere: a profile, a benchmark's result, a table.
+import *ARGS:
+    @toolkit import "$@"
+
 # Show the catalog, or one entry of it with its sources.
 catalog *ARGS:
     @toolkit catalog "$@"

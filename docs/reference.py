@@ -75,6 +75,39 @@ def _value(schema: Mapping[str, Any]) -> str:
     return f"{words} {'≥' if 'minimum' in schema else '>'} {low}"
 
 
+def import_rules() -> Iterator[str]:
+    """Yield a section per table of the rules of an import, with a row per key."""
+    schema = json.loads((SCHEMAS / "import-rules.schema.json").read_text(encoding="utf-8"))
+    plain = {
+        key: each
+        for key, each in schema["properties"].items()
+        if each.get("type") not in ("object", "array")
+    }
+    yield "### At the top of rules\n"
+    yield from _keys(plain, schema["required"])
+    for name, table in schema["properties"].items():
+        if name in plain:
+            continue
+        inner = table.get("items", table)
+        heading = f"[[{name}]]" if "items" in table else f"[{name}]"
+        yield f"\n### `{heading}`: {table['description']}\n"
+        keys = {
+            **{
+                _times(pattern): each
+                for pattern, each in inner.get("patternProperties", {}).items()
+            },
+            **inner.get("properties", {}),
+        }
+        if keys:
+            yield from _keys(keys, ())
+
+
+def _times(pattern: str) -> str:
+    """Return a pattern of keys as a reader wants it: what may stand before the unit."""
+    names, units = re.findall(r"\(([^)]*)\)", pattern)
+    return f"{names.replace('|', ', ')}; each with _{units.replace('|', ', _')}"
+
+
 def trace_tables() -> Iterator[str]:
     """Yield a section per table of a trace, with a row per column."""
     for table in TABLES.values():
@@ -102,6 +135,7 @@ def views() -> Iterator[str]:
 
 PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "scenario_keys": scenario_keys,
+    "import_rules": import_rules,
     "trace_tables": trace_tables,
     "views": views,
 }

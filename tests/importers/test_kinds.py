@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from collections import defaultdict
 from decimal import Decimal
 from pathlib import Path
@@ -11,9 +12,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import toolkit
+from toolkit import importers
 from toolkit.analytics import Run
+from toolkit.trace.store import Store
 
 DATA = Path(__file__).parent / "data"
 Event = dict[str, Any]
@@ -372,3 +377,80 @@ def test_a_measured_table_gives_the_latencies_it_measured(shared: Path, tmp_path
     queued = (mine["scheduled_s"] - mine["queued_s"]).clip(0).sum()
     assert waited[0][0] / 1e9 == pytest.approx(queued, abs=1e-6)
     assert run.check() == []
+
+
+# -- relations ----------------------------------------------------------------------------------
+
+BOXES = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 40), st.integers(1, 12), st.integers(0, 2)),
+    min_size=1,
+    max_size=12,
+)
+
+
+def apart(boxes: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
+    """Return boxes of (thread, start, length, depth asked for) that follow each other or nest."""
+    free: dict[int, int] = defaultdict(int)
+    made = []
+    for thread, gap, length, inside in boxes:
+        start = free[thread] + gap
+        free[thread] = start + 3 * length
+        made.append((thread, start, 3 * length, 0))
+        if inside:
+            made.append((thread, start + 1, length, 1))
+        if inside == 2:
+            made.append((thread, start + 1, length, 2))
+    return made
+
+
+def complete(boxes: list[tuple[int, int, int, int]]) -> list[Event]:
+    return [
+        {"ph": "X", "name": f"d{depth}", "pid": 1, "tid": thread, "ts": ts, "dur": dur}
+        for thread, ts, dur, depth in boxes
+    ]
+
+
+def halves(boxes: list[tuple[int, int, int, int]]) -> list[Event]:
+    """Return begins and ends in the order of time, an inner end before an outer one."""
+    events = []
+    for thread, ts, dur, depth in boxes:
+        name = f"d{depth}"
+        place = {"name": name, "pid": 1, "tid": thread}
+        events.append((ts, 1, depth, {"ph": "B", "ts": ts, **place}))
+        events.append((ts + dur, 0, -depth, {"ph": "E", "ts": ts + dur, **place}))
+    return [event for *_, event in sorted(events, key=lambda each: each[:3])]
+
+
+@settings(max_examples=25)
+@given(boxes=BOXES, order=st.randoms(use_true_random=False))
+def test_complete_events_in_any_order_and_pairs_say_the_same(
+    boxes: list[tuple[int, int, int, int]],
+    order: random.Random,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("same")
+    made = apart(boxes)
+    shuffled = complete(made)
+    tops = [event for event in shuffled if event["name"] != "d2"]
+    inner = [event for event in shuffled if event["name"] == "d2"]
+    order.shuffle(tops)  # of two equal boxes the one that comes first in the file is the outer
+    spans = []
+    for events in (complete(made), halves(made), tops + inner):
+        (folder / "t.json").write_text(json.dumps(events))
+        store = Store(importers.read_into([folder / "t.json"], folder, kind="chrome", name="it"))
+        names = {row["name"]: row["text"] for row in store.read("names").to_pylist()}
+        tracks = {row["track"]: row["name"] for row in store.read("tracks").to_pylist()}
+        spans.append(
+            [
+                (
+                    row["ts_ns"],
+                    tracks[row["track"]],
+                    row["dur_ns"],
+                    row["depth"],
+                    names[row["name"]],
+                )
+                for row in store.read("spans").to_pylist()
+            ]
+        )
+    assert spans[0] == spans[1]
+    assert sorted(spans[0]) == sorted(spans[2])

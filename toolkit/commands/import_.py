@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from textwrap import fill
 
 __all__ = ["ABOUT", "add_arguments", "execute"]
 
@@ -48,8 +49,9 @@ def execute(arguments: argparse.Namespace) -> int:
     )
     manifest = run.manifest
     rows = {table: run.stores[0].rows(table) for table in manifest["tables"]}
+    trace = arguments.out / "traces" / run.name
     if arguments.json:
-        said = {"trace": str(run.path), "name": run.name, "rows": rows}
+        said = {"trace": str(trace), "name": run.name, "rows": rows}
         tables.print_json(
             said | {key: manifest[key] for key in ("source", "level", "end_ns", "facts")}
         )
@@ -58,9 +60,13 @@ def execute(arguments: argparse.Namespace) -> int:
     files = ", ".join(each["name"] for each in source["files"])
     print(f"{files}: {source['about']}")
     counts = ("spans", "tracks", "machines", "requests", "counters", "flows")
-    print("  " + ", ".join(f"{rows[table]:,} {table}" for table in counts if rows[table]))
+    print("  " + ", ".join(_counted(rows[table], table) for table in counts if rows[table]))
     for lead, key in (("lacks", "lacks"), ("note", "notes")):
         for text in facts[key]:
-            print(f"  {lead}: {text}")
-    print(f"trace: {run.path}")
+            print(fill(f"{lead}: {text}", 80, initial_indent="  ", subsequent_indent="    "))
+    print(f"trace: {trace}")
     return 0
+
+
+def _counted(rows: int, table: str) -> str:
+    return f"{rows:,} {table.removesuffix('s') if rows == 1 else table}"

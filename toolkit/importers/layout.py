@@ -120,7 +120,7 @@ def lay_out(recording: Recording, file: str) -> Laid:
 def _outcomes(recording: Recording, finish: Ints) -> npt.NDArray[Any]:
     """Return what became of requests by whether they have an end."""
     if unfinished := int((finish == NULL).sum()):
-        recording.notes.append(f"{unfinished:,} requests have no end here and count as failed.")
+        recording.notes.append(f"Requests without an end ({unfinished:,}) count as failed.")
     return np.where(finish == NULL, "failed", "served")
 
 
@@ -134,8 +134,8 @@ def _placed(recording: Recording, slices: dict[str, Ints]) -> tuple[Columns, Int
         slices["depth"], split = found.depth, found.overflow
         if found.trimmed:
             recording.notes.append(
-                f"{found.trimmed} spans ended after their neighbour began, by no more than the "
-                "clock resolves, and are cut there."
+                f"Spans that ended after their neighbour began ({found.trimmed:,}), by no more "
+                "than the clock resolves, are cut there."
             )
     if int(slices["depth"].max(initial=0)) > 127:
         recording.notes.append("Spans more than 127 deep are left out.")
@@ -154,7 +154,9 @@ def _placed(recording: Recording, slices: dict[str, Ints]) -> tuple[Columns, Int
         wide = spans[name] > _INT32
         if wide.any():
             spans[name] = np.where(wide, NULL, spans[name])
-            recording.notes.append(f"{int(wide.sum())} values of {name} beyond 32 bits are empty.")
+            recording.notes.append(
+                f"Values of {name} beyond 32 bits ({int(wide.sum())}) are empty."
+            )
     return spans, row_of, tracks
 
 
@@ -183,7 +185,7 @@ def _numbered(recording: Recording, track: Ints, split: Ints) -> tuple[list[Trac
     if any(used) and width > 1:
         extra = sum(1 for value in used if value % width)
         recording.notes.append(
-            f"Spans of one track that cross are on {extra} more tracks, named (2) and on."
+            f"Spans of one track that cross are on more tracks ({extra}), named (2) and on."
         )
     number = np.full(max(len(recording.tracks) * width, 1), NULL, np.int64)
     for place, (_, base, made) in enumerate(places):
@@ -311,7 +313,7 @@ def _counter_chunks(
     order = np.lexsort((np.arange(len(ts)), np.array(recording.counter, np.int64), ts))
     kept = order[ts[order] >= 0]
     if len(kept) < len(ts):
-        recording.notes.append(f"{len(ts) - len(kept)} counter values before time 0 are left out.")
+        recording.note_left_out({"counter values before time 0": len(ts) - len(kept)})
     yield Chunk(
         "counters",
         {

@@ -315,8 +315,7 @@ class _Reader:
         if self.own:
             recording.own, recording.origin = True, "source"
             without_derived(recording)
-        for what, count in sorted(self.ignored.items()):
-            recording.notes.append(f"{count:,} {what} are left out.")
+        recording.note_left_out(self.ignored)
         return recording
 
     def _pair(self) -> None:
@@ -341,7 +340,7 @@ class _Reader:
             self.ignored["ends without a begin"] += lost
         if unfinished := int((closes == NULL).sum()):
             self.timeline.recording.notes.append(
-                f"{unfinished:,} spans have no end: they are drawn to the end of the trace."
+                f"Spans without an end ({unfinished:,}) are drawn to the end of the trace."
             )
 
     def _make_tracks(self) -> None:

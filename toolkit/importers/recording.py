@@ -8,7 +8,7 @@ integers, some 80 bytes each; what is read is never kept as objects.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,6 +161,12 @@ class Recording:
         self.flow.extend(key + flows for key in other.flow)
         self.flow_slice.extend(row + rows for row in other.flow_slice)
         self.notes += [note for note in other.notes if note not in self.notes]
+
+    def note_left_out(self, counts: Mapping[str, int]) -> None:
+        """Say what the source has and the store has not."""
+        if counts:
+            said = ", ".join(f"{what} ({count:,})" for what, count in sorted(counts.items()))
+            self.notes.append(f"Left out: {said}.")
 
     def drop_counter(self, dropped: int) -> None:
         """Leave out a counter and its values."""

@@ -270,8 +270,7 @@ class Timeline:
         if ignored.any():
             self._drop(ignored)
         self._bind_flows()
-        for what, count in sorted(self.ignored.items()):
-            recording.notes.append(f"{count:,} {what} are left out.")
+        recording.note_left_out(self.ignored)
         return recording
 
     def _pair(self) -> None:
@@ -304,7 +303,7 @@ class Timeline:
             self.ignored["ends without a begin"] += lost
         if unfinished:
             self.recording.notes.append(
-                f"{unfinished:,} spans have no end: they are drawn to the end of the trace."
+                f"Spans without an end ({unfinished:,}) are drawn to the end of the trace."
             )
 
     def _drop(self, ignored: np.ndarray[Any, np.dtype[np.bool_]]) -> None:

@@ -1,7 +1,7 @@
 """Results of `vllm bench serve --save-result --save-detailed`: one JSON object, a list a column.
 
 The lists that count: `input_lens`, `output_lens`, `ttfts` and `itls` (seconds,
-one list of gaps for each request), `errors`, and since vLLM 0.11
+one list of gaps for each request), `errors`, and in newer results
 `start_times` (seconds of the client's clock).  Times are the client's: a gap
 is between chunks of the stream, which may hold several tokens.
 """
@@ -81,8 +81,8 @@ def read(source: Source, rules: Rules) -> Recording:
     )
     if many > 0:
         recording.notes.append(
-            f"{many:,} of {count:,} requests have another number of gaps than of tokens after the "
-            "first: a chunk may hold several."
+            f"Requests ({many:,} of {count:,}) have another number of gaps than of tokens after "
+            "the first: a chunk may hold several."
         )
     _token_spans(recording, result["itls"], first, served)
     return recording
