@@ -58,6 +58,22 @@ def test_real_files_have_every_report(shared: Path, tmp_path: Path) -> None:
         every_command(toolkit.import_trace(file, out=tmp_path, name="it"), tmp_path)
 
 
+@pytest.mark.filterwarnings("error")
+def test_runs_that_lack_different_things_stand_side_by_side(tmp_path: Path) -> None:
+    runs = []
+    for number, (what, text) in enumerate(SPARSE.items()):
+        file = tmp_path / "sparse"
+        file.write_text(text)
+        kind = "chrome" if text.startswith("[") else "table"
+        run = toolkit.import_trace(
+            file, kind=kind, out=tmp_path, name=f"it-{number}", renderings=False
+        )
+        runs.append(str(run.path))
+        assert run.manifest["name"] == f"it-{number}", what
+    assert cli.main(["report", *runs, "-o", str(tmp_path / "report")]) == 0
+    assert cli.main(["report", *reversed(runs), "-o", str(tmp_path / "report")]) == 0
+
+
 def test_runs_from_elsewhere_stand_beside_simulated_ones(tmp_path: Path) -> None:
     scenario = toolkit.load(Path(__file__).parents[2] / "scenarios" / "first.toml", variant="apart")
     run = toolkit.run(scenario, out=tmp_path)

@@ -2,7 +2,7 @@
 
 A reader fills a :class:`Recording`: tracks and slices of them, counters,
 flows, and requests where the source knows them.  Slices are columns of 64-bit
-integers, some 80 bytes each; what is read is never kept as objects.
+integers, 72 bytes each; what is read is never kept as objects.
 """
 
 from __future__ import annotations
@@ -128,10 +128,15 @@ class Recording:
         """Keep a slice and return its row; a depth of NULL is worked out from the times."""
         columns = self.columns
         row = len(columns["ts"])
-        for column, value in zip(
-            columns.values(), (ts, dur, track, name, request, token, step, size, depth), strict=True
-        ):
-            column.append(value)
+        columns["ts"].append(ts)
+        columns["dur"].append(dur)
+        columns["track"].append(track)
+        columns["name"].append(name)
+        columns["request"].append(request)
+        columns["token"].append(token)
+        columns["step"].append(step)
+        columns["bytes"].append(size)
+        columns["depth"].append(depth)
         return row
 
     def count(self, key: int, ts: int, value: float) -> None:

@@ -73,7 +73,8 @@ def timeline(
         named=True,
     )
     for panel, (run, label) in zip(axes, labels.items(), strict=True):
-        panel.set_xlim(*spans[run])
+        since, until = spans[run]
+        panel.set_xlim(since, max(until, since + 1e-9))
         _timeline_panel(
             panel, _of(bars, run).to_dicts(), _of(pipelines, run).to_dicts(), stages[run]
         )
@@ -202,7 +203,7 @@ def throughput(windows: pl.DataFrame, labels: Labels, width: Width) -> Figure:
     colours = run_colours(list(labels.values()))
     peaks = []
     for run, label in labels.items():
-        rows = _of(windows, run)
+        rows = _of(windows, run).drop_nulls("output_tokens_per_s")
         mean = _weighted(rows["output_tokens_per_s"], rows["until_s"] - rows["from_s"])
         peaks.append(f"{label} {words.amount(mean)}")
     drawn, (axes,) = panels(
@@ -213,7 +214,7 @@ def throughput(windows: pl.DataFrame, labels: Labels, width: Width) -> Figure:
         entries=list(colours.items()),
     )
     for run, label in labels.items():
-        rows = _of(windows, run)
+        rows = _of(windows, run).drop_nulls("output_tokens_per_s")
         edges = [*rows["from_s"].to_list(), rows["until_s"].to_list()[-1]] if len(rows) else [0, 0]
         axes.stairs(
             rows["output_tokens_per_s"].to_list() or [0],

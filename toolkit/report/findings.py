@@ -181,6 +181,12 @@ def _verdict(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
             f"{labels[0]} serves {served}: {words.amount(won['requests_per_s'])} requests per "
             f"second{_for(won)}."
         )
+    if any(row["requests"] is None for row in rows):
+        lasted = [
+            f"{label} lasts {words.seconds(row['makespan_s'])}{_for(row)}"
+            for label, row in zip(labels, rows, strict=True)
+        ]
+        return f"{words.listed(lasted)}; not all of these traces know requests, so none is first."
     others = []
     for at, (label, row) in enumerate(zip(labels, rows, strict=True)):
         if at != best:

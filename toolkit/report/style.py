@@ -233,7 +233,7 @@ def rectangles(
 def rows_only(axes: Axes, names: Sequence[str], size: float = 8) -> None:
     """Turn the y axis into named rows, the first on top."""
     axes.set_yticks(range(len(names)), names, fontsize=size)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 
