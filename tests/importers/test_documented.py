@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import toolkit
+from toolkit import importers
 from toolkit.importers import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +59,11 @@ def test_an_example_prints_what_the_page_shows(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == shown
+
+
+def test_the_command_offers_every_kind() -> None:
+    from_kinds = import_module("toolkit.commands.import_").KINDS
+    assert from_kinds == (importers.AUTO, *KINDS)
 
 
 def test_the_page_has_an_example_of_every_kind() -> None:

@@ -15,8 +15,10 @@ from toolkit.trace.perfetto import TID
 from toolkit.trace.selection import BUSY_STAGES
 
 __all__ = [
+    "filled",
     "machine_of_link",
     "natural",
+    "noted_machine",
     "own_machine",
     "read",
     "tracks_by_rules",
@@ -62,9 +64,9 @@ def tracks_by_rules(timeline: Timeline) -> None:
         kind = (rule.kind if rule else None) or ("lane" if lane else "stage")
         machine = None
         if kind in ("stage", "thread") or (kind == "link" and rule and rule.machine):
-            machine = _machine(timeline, rule, groups, process)
+            machine = noted_machine(timeline, rule, groups, process)
         if rule and rule.name:
-            name = _filled(rule.name, groups, timeline)
+            name = filled(rule.name, groups, timeline)
         else:
             unnamed = not lane and (pid, tid) not in timeline.thread_names
             name = process if unnamed and threads[pid] == 1 else thread
@@ -74,11 +76,11 @@ def tracks_by_rules(timeline: Timeline) -> None:
     _counters(timeline)
 
 
-def _machine(
+def noted_machine(
     timeline: Timeline, rule: TrackRule | None, groups: Mapping[str, str], process: str
 ) -> str:
     """Note the machine of a track, the first words about it counting; return its key."""
-    name = _filled(rule.machine, groups, timeline) if rule and rule.machine else process
+    name = filled(rule.machine, groups, timeline) if rule and rule.machine else process
     made = Machine(name)
     if rule:
         made.role = rule.role or made.role
@@ -94,7 +96,8 @@ def _number(stated: int | None, found: str | None) -> int:
     return int(found) if found and found.isdigit() and len(found) < 9 else 0
 
 
-def _filled(template: str, groups: Mapping[str, str], timeline: Timeline) -> str:
+def filled(template: str, groups: Mapping[str, str], timeline: Timeline) -> str:
+    """Return a name with what the patterns of its rule found."""
     try:
         return template.format_map(groups)
     except (KeyError, IndexError, ValueError, AttributeError) as error:

@@ -16,7 +16,7 @@ __all__ = ["KINDS", "Kind", "recognised"]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of file: what it is, who reads it, and whether rules about tracks apply."""
+    """One kind of file: what it is, who reads it, and which rules apply."""
 
     about: str
     read: Callable[[Sequence[Source], Rules], Recording]
@@ -45,7 +45,7 @@ KINDS: Mapping[str, Kind] = {
     "perfetto": Kind(
         "native Perfetto traces, their track events",
         _one(perfetto.read),
-        rules=_EVENTS - {"args"} | {"args"},
+        rules=_EVENTS,
     ),
     "table": Kind(
         "a table with a row per request: CSV, JSONL, Parquet",

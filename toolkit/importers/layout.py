@@ -127,6 +127,11 @@ def _outcomes(recording: Recording, finish: Ints) -> npt.NDArray[Any]:
 def _placed(recording: Recording, slices: dict[str, Ints]) -> tuple[Columns, Ints, list[Track]]:
     """Return the spans in the store's order, where each slice went, and the tracks in order."""
     order = ordered(slices["ts"], slices["dur"], slices["track"])
+    ignored = np.array([track.kind == "ignore" for track in recording.tracks] or [False])
+    if ignored.any():
+        dropped = ignored[slices["track"][order]]
+        order = order[~dropped]
+        recording.note_left_out({"spans of tracks that the rules name": int(dropped.sum())})
     slices = {name: values[order] for name, values in slices.items()}
     split = np.zeros(len(order), np.int64)
     if (slices["depth"] == NULL).any():

@@ -16,9 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.importers.chrome import machine_of_link, natural, own_machine, without_derived
+from toolkit.importers.chrome import (
+    filled,
+    machine_of_link,
+    natural,
+    noted_machine,
+    own_machine,
+    without_derived,
+)
 from toolkit.importers.nesting import pair
-from toolkit.importers.recording import LIMIT_NS, Interned, Machine, Recording, Track
+from toolkit.importers.recording import LIMIT_NS, Interned, Recording, Track
 from toolkit.importers.rules import Rules
 from toolkit.importers.source import Source
 from toolkit.importers.timeline import Timeline, integer
@@ -325,6 +332,7 @@ class _Reader:
         part = {name: values[order] for name, values in part.items()}
         begins, closes, depths, lost = pair(part["begin"], part["track"])
         last = int(part["ts"].max(initial=0))
+        last = max(last, max(self.timeline.recording.counter_ts, default=0))
         columns = self.timeline.recording.columns
         for row, start, close, depth in zip(
             part["row"][begins].tolist(),
@@ -371,22 +379,12 @@ class _Reader:
     def _track(self, uuid: Hashable) -> Track:
         """Return a track as its descriptor and the rules have it."""
         process, thread = self._names(uuid)
-        recording = self.timeline.recording
-        found = self.timeline.rules.track(process, thread)
-        rule = found[0] if found else None
+        rule, groups = self.timeline.rules.track(process, thread) or (None, {})
         kind = (rule.kind if rule else None) or "stage"
         machine = None
         if kind in ("stage", "thread") or (kind == "link" and rule and rule.machine):
-            groups = found[1] if found else {"process": process}
-            machine = process
-            made = Machine(process)
-            if rule:
-                machine = rule.machine.format_map(groups) if rule.machine else process
-                made = Machine(
-                    machine, rule.role or "colocated", rule.replica or 0, rule.stage or 0
-                )
-            recording.machines.setdefault(machine, made)
-        name = rule.name.format_map(found[1]) if rule and rule.name and found else thread
+            machine = noted_machine(self.timeline, rule, groups, process)
+        name = filled(rule.name, groups, self.timeline) if rule and rule.name else thread
         return Track(machine, name, kind, (natural(process), natural(thread)))
 
     def _names(self, uuid: Hashable) -> tuple[str, str]:

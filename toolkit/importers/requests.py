@@ -79,7 +79,10 @@ def derived(recording: Recording, keys: Ints) -> dict[str, npt.NDArray[Any]]:
         np.int64,
     )
     replica = last(replicas[slices["track"]] if count else begin, work)
+    seen = np.zeros(count, bool)
+    seen[request[kind != "ignore"]] = True
     key_order = np.argsort(keys, kind="stable")
+    key_order = key_order[seen[key_order]]
     columns = {
         "request": keys,
         "arrival_ns": first(begin, lane),

@@ -17,6 +17,11 @@ __all__ = ["Source"]
 BLOCK = 1 << 20
 _HEAD = 1 << 16
 _GZIP = b"\x1f\x8b"
+_ENDINGS = (
+    ".gz",
+    *(".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pftrace", ".perfetto-trace"),
+    *(".chrome_trace", ".trace", ".pt"),
+)
 
 
 class Source:
@@ -48,9 +53,9 @@ class Source:
     def stem(self) -> str:
         """Name of the file without what its format adds."""
         name = self.path.name
-        for ending in (".gz", ".json", ".pftrace", ".perfetto-trace", ".chrome_trace", ".pt.trace"):
+        for ending in _ENDINGS:
             name = name.removesuffix(ending)
-        return name.removesuffix(".trace").rpartition(".")[0] or name.removesuffix(".trace")
+        return name
 
     @cached_property
     def head(self) -> bytes:

@@ -266,9 +266,6 @@ class Timeline:
         self._pair()
         recording = self.recording
         tracks_of(self)
-        ignored = np.array([track.kind == "ignore" for track in recording.tracks] or [False])
-        if ignored.any():
-            self._drop(ignored)
         self._bind_flows()
         recording.note_left_out(self.ignored)
         return recording
@@ -305,20 +302,6 @@ class Timeline:
             self.recording.notes.append(
                 f"Spans without an end ({unfinished:,}) are drawn to the end of the trace."
             )
-
-    def _drop(self, ignored: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
-        """Leave out the slices of ignored tracks, and the tracks' counters with them."""
-        columns = self.recording.slices()
-        kept = ~ignored[columns["track"]]
-        moved = np.where(kept, np.cumsum(kept) - 1, NULL)
-        for name, values in columns.items():
-            self.recording.columns[name] = array("q", values[kept].tobytes())
-        rows = np.array(self._flows["row"], np.int64)
-        self._flows["row"] = array(
-            "q", np.where(rows == NULL, NULL, moved[rows] if len(moved) else NULL).tolist()
-        )
-        self.ignored["spans of tracks that the rules name"] += int((~kept).sum())
-        self.last_row.clear()
 
     def _bind_flows(self) -> None:
         """Find the slice of each flow's event: right before it in the file, or around its time."""

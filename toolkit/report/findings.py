@@ -182,11 +182,11 @@ def _verdict(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
             f"second{_for(won)}."
         )
     if any(row["requests"] is None for row in rows):
-        lasted = [
+        each = [
             f"{label} lasts {words.seconds(row['makespan_s'])}{_for(row)}"
             for label, row in zip(labels, rows, strict=True)
         ]
-        return f"{words.listed(lasted)}; not all of these traces know requests, so none is first."
+        return f"{words.listed(each)}; not all of these traces know requests, so none is first."
     others = []
     for at, (label, row) in enumerate(zip(labels, rows, strict=True)):
         if at != best:
