@@ -276,7 +276,8 @@ def _transfers(findings: Findings) -> Iterator[Block]:
     for model in dict.fromkeys(findings["runs"]["link_model"].to_list()):
         runs = findings["runs"].filter(findings["runs"]["link_model"] == model)
         names = [findings.labels[str(run)] for run in runs["run"].to_list()]
-        yield Lines([(words.listed(names), f'links = "{model}". {_LINK_MODELS.get(model, "")}')])
+        said = "" if model == "unknown" else f'links = "{model}". '
+        yield Lines([(words.listed(names), f"{said}{_LINK_MODELS.get(model, '')}")])
     rows = findings["transfer_summary"].to_dicts()
     moved = [row for row in rows if row["transfers"]]
     if not moved:
