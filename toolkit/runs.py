@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from toolkit.costs.bounds import Bound, bounds, check
 from toolkit.costs.memory import fit
 from toolkit.costs.timing import outside_table
@@ -111,7 +113,7 @@ def within_bounds(lower: Sequence[Bound], chunks: Iterable[Chunk]) -> Iterator[C
     """Pass chunks on; a run that ends before its bounds allow is a fault, and leaves no trace."""
     for chunk in chunks:
         if chunk.table == "requests":
-            check(lower, max(map(int, chunk.columns["finish_ns"]), default=0))
+            check(lower, int(np.max(chunk.columns["finish_ns"], initial=0)))
         yield chunk
 
 

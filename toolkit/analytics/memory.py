@@ -48,10 +48,9 @@ class InMemory:
         self._fill(runs, tables)
         for name in kept:
             self._create(name)
-            self._connection.execute(f"CREATE TEMP TABLE kept AS FROM {name}")
+            self._connection.execute(f"CREATE TABLE kept AS FROM {name}")
             self._connection.execute(f"DROP VIEW {name}")
-            self._connection.execute(f"CREATE TABLE {name} AS FROM kept")
-            self._connection.execute("DROP TABLE kept")
+            self._connection.execute(f"ALTER TABLE kept RENAME TO {name}")
 
     def __enter__(self) -> InMemory:
         return self
@@ -99,9 +98,8 @@ class InMemory:
         )
         for name in TABLES:
             whole = pa.concat_tables(parts[name]) if parts.get(name) else _empty(name)
-            connection.register("rows_given", whole)
-            connection.execute(f"CREATE TABLE {STORE}.{name} AS FROM rows_given")
-            connection.unregister("rows_given")
+            connection.register(f"given_{name}", whole)  # scanned where it is, never copied
+            connection.execute(f"CREATE VIEW {STORE}.{name} AS FROM given_{name}")
 
 
 def _empty(name: str) -> pa.Table:

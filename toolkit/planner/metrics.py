@@ -9,7 +9,7 @@ from toolkit.analytics.memory import InMemory
 from toolkit.catalog import nearest
 from toolkit.scenario.expressions import ConditionError
 
-__all__ = ["PERCENTILES", "Named", "metric_names", "metrics", "named"]
+__all__ = ["PERCENTILES", "SPREAD", "Named", "metric_names", "metrics", "named", "views_of"]
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 """Percentiles of every latency that are always among the metrics."""
@@ -29,6 +29,7 @@ VIEWS: Mapping[str, tuple[str, ...]] = {
         "total_tokens_per_s",
         "mean_requests_in_system",
     ),
+    "highest_bound": ("least_makespan_s", "most_requests_per_s"),
     "stage_shares": ("utilisation", "bubble_share", "empty_share"),
     "cost": (
         "machine_hours",
@@ -40,6 +41,9 @@ VIEWS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """Columns taken as they are, by view."""
+
+SPREAD = "latency_spread"
+"""The view of all latencies."""
 
 COUNTS = frozenset({"entries", "requests", "prompt_tokens", "output_tokens"})
 """Metrics that are whole numbers."""
@@ -77,19 +81,32 @@ def metric_names(percentiles: Iterable[float]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def metrics(opened: InMemory) -> dict[int, Row]:
-    """Return the row of metrics of every run, by its number; what a run has not is left out."""
+def metrics(opened: InMemory, views: Iterable[str] | None = None) -> dict[int, Row]:
+    """Return the row of metrics of every run, by its number; what a run has not is left out.
+
+    With `views` only those of these views (:func:`views_of`) are asked for.
+    """
+    asked = set(VIEWS) | {SPREAD} if views is None else {"throughput", *views}
     rows: dict[int, Row] = {}
     for view, columns in VIEWS.items():
-        for found in opened.frame(f"SELECT run, {', '.join(columns)} FROM {view}").to_dicts():
-            rows.setdefault(found.pop("run"), {}).update(found)
-    for spread in opened.frame("FROM latency_spread").to_dicts():
+        if view in asked:
+            for found in opened.frame(f"SELECT run, {', '.join(columns)} FROM {view}").to_dicts():
+                rows.setdefault(found.pop("run"), {}).update(found)
+    if SPREAD not in asked:
+        return rows
+    for spread in opened.frame(f"FROM {SPREAD}").to_dicts():
         row, latency = rows[spread["run"]], spread["metric"]
         for it in ("min", "mean", "max"):
             row[f"{latency}_{it}_ms"] = spread[f"{it}_s"] * MS_PER_S
         for each, value in zip(spread["percentiles"], spread["percentiles_s"], strict=True):
             row[_percentile_name(latency, each)] = value * MS_PER_S
     return rows
+
+
+def views_of(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return the views that these metrics come from."""
+    home = {column: view for view, listed in VIEWS.items() for column in listed}
+    return tuple(sorted({home.get(column, SPREAD) for column in columns}))
 
 
 def _percentile_name(latency: str, percentile: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,14 +184,18 @@ def _timing(table: Table) -> Timing:
     return TableTiming(
         name=table.get("name", "stated table"),
         batch_sizes=tuple(table["batch_sizes"]),
-        prompt_s=tuple(time / MS_PER_S for time in table["prompt_ms"]),
-        token_s=tuple(time / MS_PER_S for time in table["token_ms"]),
+        prompt_s=_scaled(table["prompt_ms"], table["prompt_scale"]),
+        token_s=_scaled(table["token_ms"], table["token_scale"]),
         prompt_tokens=table.get("prompt_tokens"),
         context_tokens=table.get("context_tokens"),
         cache_s=cache_s,
         scaling=table["scaling"],
         source=table.get("source", STATED),
     )
+
+
+def _scaled(times_ms: Sequence[float], factor: float) -> tuple[float, ...]:
+    return tuple(time / MS_PER_S * factor for time in times_ms)
 
 
 def _report(table: Table) -> Report:

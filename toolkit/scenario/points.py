@@ -24,7 +24,7 @@ from toolkit.scenario.layers import Layer, merged, shown_path
 from toolkit.scenario.model import Scenario
 from toolkit.scenario.resolve import known_names, resolve
 from toolkit.scenario.sources import Sources, folder_of, located
-from toolkit.scenario.sweep import Best, Family, Plan, line_of, listed_values, nested
+from toolkit.scenario.sweep import Best, Family, Plan, Study, line_of, listed_values, nested
 from toolkit.scenario.toml import KeyPath, value_at
 from toolkit.scenario.validate import Finding
 
@@ -76,12 +76,19 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """The points of a scenario with ``[sweep]``, family by family in the file's order."""
+    """The points of a scenario with ``[sweep]``, family by family in the file's order.
+
+    ``published`` maps families to what the published sweep calls them;
+    ``studies`` can be asked for, and ``study`` is the one this sweep is under.
+    """
 
     points: tuple[Point, ...]
     keys: tuple[str, ...]
     families: tuple[str, ...]
     best: Best
+    published: Mapping[str, str] = field(default_factory=dict)
+    studies: tuple[Study, ...] = ()
+    study: Study | None = None
 
 
 def open_sweep(sources: Sources, plan: Plan) -> Sweep:
@@ -107,7 +114,8 @@ def open_sweep(sources: Sources, plan: Plan) -> Sweep:
     if problems:
         raise sources.error(problems.values())
     names = tuple(family.name for family in plan.families)
-    return Sweep(tuple(found), keys, names, plan.best)
+    published = {each.name: each.published_as for each in plan.families if each.published_as}
+    return Sweep(tuple(found), keys, names, plan.best, published, plan.studies, plan.study)
 
 
 def _points(sources: Sources, family: Family) -> Iterator[Point]:
