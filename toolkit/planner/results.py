@@ -36,6 +36,8 @@ class Goal:
     """Setting columns for each combination of whose values there is a winner."""
     limits: tuple[str, ...]
     within: Callable[[Row], bool]
+    limited: tuple[str, ...]
+    """Metrics that the limits are about."""
 
     @property
     def words(self) -> str:
@@ -141,10 +143,13 @@ def goal_of(scenario: Scenario) -> Goal:
     except ConditionError as error:
         problems.append(Problem(key, str(error), file=file))
     limits: list[Callable[[Row], bool]] = []
+    limited: dict[str, None] = {}
     for index, text in enumerate(sweep.best.limits):
         try:
             condition = parse(text)
-            limits.append(_limit(condition, {name: look_up(name) for name in condition.names}))
+            figures = {name: look_up(name) for name in condition.names}
+            limits.append(_limit(condition, figures))
+            limited |= {each.column: None for each in figures.values()}
         except ConditionError as error:
             where = f"sweep.best.limits[{index}]"
             problems.append(Problem(where, str(error), f'"{text}"', file=file))
@@ -157,6 +162,7 @@ def goal_of(scenario: Scenario) -> Goal:
         tuple(settings[key] for key in sweep.best.by),
         sweep.best.limits,
         lambda row: all(limit(row) for limit in limits),
+        tuple(column for column in limited if column not in settings.values()),
     )
 
 

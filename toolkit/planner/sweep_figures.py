@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from toolkit.report.style import Width, panels, run_colours
+from toolkit.report.style import Width, panels, run_colours, title
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Series", "bars", "lines"]
+__all__ = ["Series", "bars", "lines", "panels_of_bars"]
 
 Series = Mapping[str, Sequence[float | None]]
 """A value, or None where nothing fits, for each place on the x axis, by family."""
@@ -23,10 +24,51 @@ def bars(
     places: Sequence[str], series: Series, heading: str, across: str, up: str, width: Width
 ) -> Figure:
     """Draw a bar per family at each place; a small cross stands where nothing fits."""
-    colours = run_colours(list(series))
-    drawn, (axes,) = panels(
-        width, heading, [2.0 if width.narrow else 2.6], left=0.75, entries=_entries(colours)
+    return panels_of_bars(places, {"": series}, heading, across, up, width)
+
+
+def panels_of_bars(
+    places: Sequence[str],
+    panels_by_name: Mapping[str, Series],
+    heading: str,
+    across: str,
+    up: str,
+    width: Width,
+) -> Figure:
+    """Draw bars once for each name, one panel under the other, all on one scale."""
+    families = dict.fromkeys(each for series in panels_by_name.values() for each in series)
+    colours = run_colours(list(families))
+    alone = len(panels_by_name) == 1
+    high = (2.0 if width.narrow else 2.6) if alone else 1.15
+    drawn, every = panels(
+        width,
+        heading,
+        [high] * len(panels_by_name),
+        left=0.75,
+        between=0.42,
+        entries=_entries(colours),
+        named=not alone,
     )
+    top = max(
+        (value for series in panels_by_name.values() for line in series.values()
+         for value in line if value is not None),
+        default=1.0,
+    )  # fmt: skip
+    for axes, (name, series) in zip(every, panels_by_name.items(), strict=True):
+        _draw_bars(axes, places, series, colours, 4 if width.narrow else 5)
+        axes.set_ylim(0, 1.05 * top)
+        axes.set_ylabel(up)
+        if name:
+            title(axes, name)
+        if axes is not every[-1]:
+            axes.set_xticklabels([])
+    every[-1].set_xlabel(across)
+    return drawn
+
+
+def _draw_bars(
+    axes: Axes, places: Sequence[str], series: Series, colours: Mapping[str, str], cross: float
+) -> None:
     wide = 0.8 / max(len(series), 1)
     for at, (family, values) in enumerate(series.items()):
         offset = (at + 0.5) * wide - 0.4
@@ -38,18 +80,14 @@ def bars(
             [0.0] * len(empty),
             "x",
             color=colours[family],
-            markersize=4 if width.narrow else 5,
+            markersize=cross,
             clip_on=False,
             zorder=3,
         )
     axes.set_xticks(range(len(places)), places, fontsize=8)
     axes.tick_params(axis="x", length=0)
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
-    axes.set_ylim(bottom=0)
     axes.set_axisbelow(True)
     axes.grid(visible=True, axis="y")
-    return drawn
 
 
 def lines(

@@ -99,6 +99,7 @@ def open_sweep(sources: Sources, plan: Plan) -> Sweep:
             constraints that cannot be answered or leave nothing; too many points.
     """
     keys = plan.keys
+    empty: list[InputError] = []
     problems: dict[tuple[str, str], Problem] = {}
     found: list[Point] = []
     for family in plan.families:
@@ -108,14 +109,29 @@ def open_sweep(sources: Sources, plan: Plan) -> Sweep:
                 found.append(replace(point, number=len(found), settings=settings))
                 if len(found) > MOST_POINTS:
                     raise _too_many(sources, f"more than {MOST_POINTS:,}")
+        except _LeavesNothingError as nothing:
+            empty.append(nothing)
         except InputError as error:
-            for problem in error.problems:
-                problems.setdefault((problem.where.split(" (family")[0], problem.got), problem)
+            _note(problems, error)
+    # `--set` may leave a family nothing to do, as data parallelism on one machine.
+    if empty and not (sources.sets and found):
+        for each in empty:
+            _note(problems, each)
     if problems:
         raise sources.error(problems.values())
     names = tuple(family.name for family in plan.families)
     published = {each.name: each.published_as for each in plan.families if each.published_as}
     return Sweep(tuple(found), keys, names, plan.best, published, plan.studies, plan.study)
+
+
+class _LeavesNothingError(InputError):
+    """No combination of a family meets its constraints."""
+
+
+def _note(problems: dict[tuple[str, str], Problem], error: InputError) -> None:
+    """Keep the problems of an error, each once whatever the family."""
+    for problem in error.problems:
+        problems.setdefault((problem.where.split(" (family")[0], problem.got), problem)
 
 
 def _points(sources: Sources, family: Family) -> Iterator[Point]:
@@ -129,7 +145,8 @@ def _points(sources: Sources, family: Family) -> Iterator[Point]:
     if not count:
         texts = "; ".join(condition.text for condition in family.constraints)
         expected = "expected a combination that meets all constraints"
-        raise _at(sources, family, ("sweep",), expected, texts)
+        error = _at(sources, family, ("sweep",), expected, texts)
+        raise _LeavesNothingError(error.file, error.problems)
 
 
 def _refuse_wrong_values(sources: Sources, family: Family) -> None:

@@ -346,13 +346,17 @@ def _twice(listed: Sequence[Mapping[str, Any]], what: str) -> Iterator[Finding]:
 def _unknown_numbers(studies: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Yield keys to vary that are no numbers of a scenario, and ranges the wrong way round."""
     for index, study in enumerate(studies):
-        if "vary" not in study:
-            continue
         place: KeyPath = ("sweep", "study", index)
+        for key, other in (("vary", "between"), ("between", "vary")):
+            if key in study and other not in study:
+                expected = f"missing; required because {key} is given"
+                yield Finding((*place, other), expected)
+        if not {"vary", "between"} <= study.keys():
+            continue
         key, (low, high) = study["vary"], study["between"]
         unknown = list(_unknown_key(key, (*place, "vary")))
         yield from unknown
-        if not unknown and schema_at(tuple(key.split("."))).get("type") != "number":
+        if not unknown and "number" not in schema_at(tuple(key.split("."))).get("type", ()):
             yield Finding((*place, "vary"), "expected the key of a number", f'"{key}"')
         if low >= high:
             expected = "expected [least, most], the least first"
