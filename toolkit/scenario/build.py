@@ -9,6 +9,7 @@ from typing import Any
 from toolkit import catalog
 from toolkit.scenario.model import (
     Arrivals,
+    Degree,
     Deployment,
     FixedTiming,
     Hardware,
@@ -191,6 +192,16 @@ def _timing(table: Table) -> Timing:
         cache_s=cache_s,
         scaling=table["scaling"],
         source=table.get("source", STATED),
+        degrees=tuple(_degree(each, table) for each in table.get("tensor_parallel", ())),
+    )
+
+
+def _degree(each: Table, table: Table) -> Degree:
+    return Degree(
+        devices=each["devices"],
+        prompt_s=_scaled(each["prompt_ms"], table["prompt_scale"]),
+        token_s=_scaled(each["token_ms"], table["token_scale"]),
+        source=each.get("source", STATED),
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Arrivals",
+    "Degree",
     "Deployment",
     "FixedTiming",
     "Hardware",
@@ -182,6 +183,16 @@ class FixedTiming:
 
 
 @dataclass(frozen=True, slots=True)
+class Degree:
+    """A table's times where the model is split over so many devices; columns as in the table."""
+
+    devices: int
+    prompt_s: tuple[float, ...]
+    token_s: tuple[float, ...]
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TableTiming:
     """Times of one microbatch through the whole model on one machine, by batch size.
 
@@ -199,6 +210,8 @@ class TableTiming:
     cache_s: float = 0.0
     scaling: Literal["none", "linear_in_tokens"] = "none"
     source: str = ""
+    degrees: tuple[Degree, ...] = ()
+    """The same table at lower tensor-parallel degrees, for the planner."""
     kind: Literal["table"] = "table"
 
 

@@ -178,6 +178,7 @@ def _table_is_sound(scenario: Scenario) -> Iterator[Finding]:
         elif min(times) <= 0:
             got = f"0 for a batch of {sizes[times.index(min(times))]}"
             yield Finding(("timing", key), "expected times above 0", got)
+    yield from _degrees_are_sound(scenario, table)
     size = scenario.deployment.microbatch_size
     if not min(sizes) <= size <= max(sizes):
         yield Finding(
@@ -189,6 +190,26 @@ def _table_is_sound(scenario: Scenario) -> Iterator[Finding]:
     if table.scaling != "none" and table.prompt_tokens is None:
         expected = "expected prompt_tokens beside it, the length at which the times hold"
         yield Finding(("timing", "scaling"), expected, f'"{table.scaling}"')
+
+
+def _degrees_are_sound(scenario: Scenario, table: TableTiming) -> Iterator[Finding]:
+    """Yield tensor-parallel degrees that a machine cannot be cut into, and times that lack."""
+    devices = scenario.hardware.devices_per_machine
+    seen: set[int] = set()
+    for index, degree in enumerate(table.degrees):
+        place = ("timing", "tensor_parallel", index)
+        for key, times in (("prompt_ms", degree.prompt_s), ("token_ms", degree.token_s)):
+            if len(times) != len(table.batch_sizes) or min(times) <= 0:
+                count = len(table.batch_sizes)
+                expected = f"expected a time above 0 for each of the {count} batch sizes"
+                yield Finding((*place, key), expected, f"{len(times)} times")
+        if devices is None:
+            expected = "asks for hardware.devices_per_machine, which is not stated"
+            yield Finding((*place, "devices"), expected, f"{degree.devices}")
+        elif devices % degree.devices or degree.devices in {devices, *seen}:
+            expected = f"expected a divisor of the machine's {devices} devices, each once, below it"
+            yield Finding((*place, "devices"), expected, f"{degree.devices}")
+        seen.add(degree.devices)
 
 
 def _time_passes(scenario: Scenario) -> Iterator[Finding]:
