@@ -367,6 +367,8 @@ def _figure(
     caption = f"At each value of `{column}`, the point of the family with the {goal.words}."
     if any(None in line for line in series.values()):
         caption += " Where there is none, nothing fits."
+    if column == "machines":
+        caption += " A bar with a gap goes on; its number is its height."
     narrow = style.svg(draw(style.NARROW), name)
     return Figure(name, style.svg(wide, name), narrow, png, caption, RESULTS)
 
