@@ -12,8 +12,9 @@
 -- the pipeline was empty; `drain`: after its last before the pipeline is empty; `blocked_transfer`:
 -- it was on the link from the stage before; `imbalance`: it waited behind another microbatch at
 -- another stage, or was on its way over the others though the pipeline held one for every stage.
--- Else the pipeline held fewer than it has stages, and what it lacked (pipeline_load) is the cause:
--- `blocked_kv`, `early_stop` or `fill`.
+-- Else the pipeline held fewer than it has stages, and where one more would have come from
+-- (pipeline_load) is the cause: `blocked_transfer`, `starved`, `blocked_kv`; or, where none was to
+-- come, `early_stop`: there had been more, and one had ended; `fill`: there had never been more.
 CREATE OR REPLACE VIEW idle_causes AS
 WITH
     pauses AS (
@@ -206,6 +207,8 @@ SELECT
         WHEN pieces.state = 'handed_over' THEN 'blocked_transfer'
         WHEN pieces.state IN ('behind_prompt', 'behind_batch') THEN 'imbalance'
         WHEN pieces.lack = 'nothing' THEN 'imbalance'
+        WHEN pieces.lack = 'transfer' THEN 'blocked_transfer'
+        WHEN pieces.lack = 'prompt' THEN 'starved'
         WHEN pieces.lack = 'kv_room' THEN 'blocked_kv'
         ELSE pieces.lack
     END AS cause,

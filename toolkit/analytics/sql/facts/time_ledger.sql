@@ -6,7 +6,9 @@
 -- name of another tool's) or stands still for a cause of idle_causes.  Below trace level `full` the
 -- spans that would tell causes apart are not there: `bubble` is all idleness with work in the
 -- pipeline, `waiting` that with none before the pipeline's last request, in the pipelines of a split
--- deployment.  A link carries (`transfer`) or has nothing to carry (`no_work`).
+-- deployment.  A link carries (`transfer`) or has nothing to carry (`no_work`).  `use` puts causes
+-- together: useful, bubble, transfer (blocked_transfer and swapping too), memory (blocked_kv),
+-- failure (failed, starting), idle (no_work, waiting).
 CREATE OR REPLACE VIEW time_ledger AS
 WITH
     worked AS (
@@ -62,6 +64,16 @@ SELECT
     tracks.role,
     tracks.replica,
     entries.cause,
+    CASE
+        WHEN entries.cause IN ('prefill', 'decode', 'mixed', 'other') THEN 'useful'
+        WHEN entries.cause IN (
+            'fill', 'drain', 'imbalance', 'early_stop', 'starved', 'head_of_line', 'bubble'
+        ) THEN 'bubble'
+        WHEN entries.cause IN ('transfer', 'blocked_transfer', 'swapping') THEN 'transfer'
+        WHEN entries.cause = 'blocked_kv' THEN 'memory'
+        WHEN entries.cause IN ('failed', 'starting') THEN 'failure'
+        ELSE 'idle'
+    END AS use,
     sum(entries.dur_ns)::BIGINT AS dur_ns
 FROM entries
 JOIN tracks USING (run, track)

@@ -1,7 +1,7 @@
 -- Where the time of the stages, and of the links, of each role went.
 -- Grain: one row per run, kind of track, role and cause.  Reads: time_ledger, tracks, run_totals.
 -- Units: seconds, summed over tracks; share of tracks x makespan.
--- Definition: causes as in time_ledger.
+-- Definition: causes and uses as in time_ledger.
 CREATE OR REPLACE VIEW role_ledger AS
 WITH
     alike AS (
@@ -11,9 +11,9 @@ WITH
         GROUP BY run, kind, role
     ),
     added AS (
-        SELECT run, kind, role, cause, sum(dur_ns)::BIGINT AS dur_ns
+        SELECT run, kind, role, cause, use, sum(dur_ns)::BIGINT AS dur_ns
         FROM time_ledger
-        GROUP BY run, kind, role, cause
+        GROUP BY run, kind, role, cause, use
     )
 SELECT
     added.run,
@@ -21,6 +21,7 @@ SELECT
     added.role,
     alike.tracks,
     added.cause,
+    added.use,
     added.dur_ns / 1e9 AS dur_s,
     added.dur_ns / nullif(alike.tracks * run_totals.makespan_ns, 0) AS share
 FROM added
