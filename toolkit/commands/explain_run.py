@@ -7,7 +7,7 @@ from pathlib import Path
 
 __all__ = ["ABOUT", "add_arguments", "execute"]
 
-ABOUT = "say in three sentences what dominates a run and what would change it"
+ABOUT = "say what dominates a run, and what would change it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
