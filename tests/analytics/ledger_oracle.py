@@ -67,9 +67,7 @@ class Oracle:
         for span in rows["spans"]:
             self.spans[span["track"]].append(span)
         self.batches = self._batches()
-        self.pipelines = sorted(
-            {(row["role"], row["replica"]) for row in self.machines.values()}
-        )
+        self.pipelines = sorted({(row["role"], row["replica"]) for row in self.machines.values()})
         self.stages = {
             pipeline: sum(
                 1
