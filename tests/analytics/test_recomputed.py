@@ -32,6 +32,7 @@ CASES = [
 
 PERCENTILES = (50.0, 90.0, 99.0)
 PRICE = 36.0
+KEPT = ["idle_causes", "time_ledger"]
 BUSY_W, IDLE_W, CO2 = 1600.0, 248.0, 400.0
 
 
@@ -182,7 +183,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     }
     folder = run.write(tmp_path_factory.mktemp("runs") / "small")
     dejavu = request.param["discipline"] == "dejavu"
-    return World(run.rows, analytics.open(folder), dejavu, request.param["level"])
+    return World(run.rows, analytics.open(folder, kept=KEPT), dejavu, request.param["level"])
 
 
 def near(value: Any) -> Any:
