@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from toolkit.analytics.library import STORE, View, library, needed
+from toolkit.analytics.run import keep
 from toolkit.trace.columns import TABLES, Chunk, empty
 from toolkit.trace.store import to_arrow
 
@@ -48,9 +49,7 @@ class InMemory:
         self._fill(runs, tables)
         for name in kept:
             self._create(name)
-            self._connection.execute(f"CREATE TABLE kept AS FROM {name}")
-            self._connection.execute(f"DROP VIEW {name}")
-            self._connection.execute(f"ALTER TABLE kept RENAME TO {name}")
+            keep(self._connection, name)
 
     def __enter__(self) -> InMemory:
         return self
