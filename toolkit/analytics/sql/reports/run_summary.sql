@@ -1,9 +1,11 @@
 -- The figures of a run that people ask for first.
 -- Grain: one row per run.
--- Reads: runs, throughput, cost, latency_summary, latency_samples, stage_shares, lower_bounds.
+-- Reads: runs, throughput, cost, latency_summary, latency_samples, stage_shares, lower_bounds,
+-- goodput.
 -- Units: seconds; per second; US dollars.
 -- Definition: p99 by linear interpolation; shares are of all stages x makespan; no schedule can
--- beat `least_makespan_s`, the highest lower bound.  The rest is as the views it reads say.
+-- beat `least_makespan_s`, the highest lower bound; goodput and attainment are NULL without an
+-- [slo].  The rest is as the views it reads say.
 CREATE OR REPLACE VIEW run_summary AS
 WITH
     typical AS (
@@ -39,6 +41,8 @@ SELECT
     throughput.requests,
     throughput.requests_per_s,
     throughput.requests / nullif(bound.least_makespan_s, 0) AS most_requests_per_s,
+    goodput.goodput_per_s,
+    goodput.attainment AS slo_attainment,
     throughput.output_tokens_per_s,
     throughput.entries_per_s AS throughput_per_s,
     typical.ttft_median_s,
@@ -58,6 +62,7 @@ SELECT
 FROM runs
 LEFT JOIN throughput USING (run)
 LEFT JOIN cost USING (run)
+LEFT JOIN goodput USING (run)
 LEFT JOIN stage_shares USING (run)
 LEFT JOIN typical USING (run)
 LEFT JOIN late USING (run)
