@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import duckdb
 
@@ -24,6 +27,10 @@ __all__ = ["Broken", "Run", "open"]
 
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI", "PRAGMA"})
 """Kinds of statements that leave files alone (PIVOT is one of several parts: MULTI)."""
+
+
+MEMORY = "2GB"
+"""Memory of a connection; what needs more goes to disk while it is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,8 @@ class Run:
         if threads is not None:
             self._connection.execute("SET threads = ?", [threads])
         self._connection.execute("SET preserve_insertion_order = false")
+        self._connection.execute("SET memory_limit = ?", [MEMORY])
+        self._connection.execute("SET temp_directory = ?", [_spill()])
         self._attach()
 
     def __repr__(self) -> str:
@@ -230,6 +239,11 @@ def _names(folders: Sequence[Path]) -> tuple[str, ...]:
         if len(set(names)) == len(names):
             return tuple(names)
     return tuple(f"{name} ({number})" for number, name in enumerate(names, 1))
+
+
+def _spill() -> str:
+    """Return a folder of this connection's own, which DuckDB makes when it needs it and removes."""
+    return str(Path(tempfile.gettempdir()) / f"toolkit-{os.getpid()}-{uuid4().hex[:8]}")
 
 
 def _literal(text: str) -> str:

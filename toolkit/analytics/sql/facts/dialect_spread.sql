@@ -26,24 +26,23 @@ WITH
             sum(value * weight ORDER BY value) / sum(weight) AS mean,
             min(value) AS least,
             max(value) AS most
-        FROM dialect_samples
+        FROM placed
         GROUP BY run, dialect, metric
     ),
     spread AS (
         SELECT
-            dialect_samples.run,
-            dialect_samples.dialect,
-            dialect_samples.metric,
+            placed.run,
+            placed.dialect,
+            placed.metric,
             sqrt(
                 sum(
-                    dialect_samples.weight * (dialect_samples.value - counted.mean)
-                    * (dialect_samples.value - counted.mean)
-                    ORDER BY dialect_samples.value
+                    placed.weight * (placed.value - counted.mean) * (placed.value - counted.mean)
+                    ORDER BY placed.value
                 ) / any_value(counted.samples)
             ) AS std
-        FROM dialect_samples
+        FROM placed
         JOIN counted USING (run, dialect, metric)
-        GROUP BY dialect_samples.run, dialect_samples.dialect, dialect_samples.metric
+        GROUP BY placed.run, placed.dialect, placed.metric
     ),
     asked AS (
         SELECT

@@ -15,7 +15,7 @@ WITH
             -- Under dejavu the first pass yields the first token, else the prompt has.
             CASE runs.discipline WHEN 'dejavu' THEN token_passes.pass ELSE token_passes.pass + 1 END
                 AS token,
-            coalesce(token_passes.before_ns, first_token.first_token_ns) AS from_ns,
+            coalesce(before.end_ns, first_token.first_token_ns) AS from_ns,
             token_passes.end_ns AS until_ns,
             requests.output_tokens
         FROM requests
@@ -23,6 +23,11 @@ WITH
         JOIN first_token USING (run, request)
         JOIN token_passes
             ON token_passes.run = requests.run AND token_passes.lead = requests.lead
+        -- Not lag(): a join lets a question about one request read that request only.
+        LEFT JOIN token_passes AS before
+            ON before.run = token_passes.run
+            AND before.lead = token_passes.lead
+            AND before.pass = token_passes.pass - 1
     )
 SELECT
     run,

@@ -1,7 +1,7 @@
 -- Each KV cache on its way: how much, how long, what it waited for the link, what hid it.
 -- Empty below trace level `full`.
 -- Grain: one row per KV transfer on the side that sends.
--- Reads: transfers, waits, stage_work_so_far.
+-- Reads: transfers, waits, spans.
 -- Units: nanoseconds, bytes; gigabits (1e9 bits) per second while it ran.
 -- Definition: `wait_ns` is what its request waited for that link right before it left (cause
 -- link_busy); a part that waits while another part of the same cache moves adds nothing.
@@ -24,6 +24,28 @@ WITH
         FROM transfers
         WHERE name = 'kv_transfer'
     ),
+    senders AS (
+        SELECT DISTINCT run, machine
+        FROM moved
+    ),
+    -- The area under the work of each machine that sends: what it had done before each span.
+    work AS (
+        SELECT
+            spans.run,
+            spans.machine,
+            spans.ts_ns,
+            spans.dur_ns,
+            coalesce(
+                sum(spans.dur_ns) OVER (
+                    PARTITION BY spans.run, spans.machine ORDER BY spans.ts_ns
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                ),
+                0
+            )::BIGINT AS before_ns
+        FROM spans
+        JOIN senders USING (run, machine)
+        WHERE spans.track_kind = 'stage' AND spans.depth = 0
+    ),
     waited AS (
         SELECT run, request, on_track AS track, until_ns AS start_ns, max(wait_ns) AS wait_ns
         FROM waits
@@ -37,7 +59,7 @@ WITH
                 work.before_ns + least(moved.start_ns - work.ts_ns, work.dur_ns), 0
             ) AS worked_ns
         FROM moved
-        ASOF LEFT JOIN stage_work_so_far AS work
+        ASOF LEFT JOIN work
             ON work.run = moved.run
             AND work.machine = moved.machine
             AND work.ts_ns <= moved.start_ns
@@ -49,7 +71,7 @@ WITH
                 work.before_ns + least(at_start.end_ns - work.ts_ns, work.dur_ns), 0
             ) - at_start.worked_ns AS overlap_ns
         FROM at_start
-        ASOF LEFT JOIN stage_work_so_far AS work
+        ASOF LEFT JOIN work
             ON work.run = at_start.run
             AND work.machine = at_start.machine
             AND work.ts_ns <= at_start.end_ns

@@ -2,8 +2,7 @@
 -- Empty at trace level `requests`; complete at `steps` and `full`.
 -- Grain: one row per microbatch (by its lead) and decode pass.
 -- Reads: spans, tracks.
--- Units: nanoseconds since the start of the simulation; `before_ns` is the end of the pass before,
--- NULL for the first.
+-- Units: nanoseconds since the start of the simulation.
 CREATE OR REPLACE VIEW token_passes AS
 WITH
     numbered AS (
@@ -13,21 +12,12 @@ WITH
             stage = max(stage) OVER (PARTITION BY run, role, replica) AS is_last
         FROM tracks
         WHERE kind = 'stage'
-    ),
-    ended AS (
-        SELECT
-            spans.run,
-            spans.request AS lead,
-            spans.token AS pass,
-            spans.end_ns
-        FROM spans
-        JOIN numbered USING (run, track)
-        WHERE numbered.is_last AND spans.name = 'decode' AND spans.depth = 0
     )
 SELECT
-    run,
-    lead,
-    pass,
-    end_ns,
-    lag(end_ns) OVER (PARTITION BY run, lead ORDER BY pass) AS before_ns
-FROM ended;
+    spans.run,
+    spans.request AS lead,
+    spans.token AS pass,
+    spans.end_ns
+FROM spans
+JOIN numbered USING (run, track)
+WHERE numbered.is_last AND spans.name = 'decode' AND spans.depth = 0;
