@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from toolkit.analytics.memory import InMemory
 from toolkit.catalog import nearest
 from toolkit.scenario.expressions import ConditionError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = ["PERCENTILES", "Named", "metric_names", "metrics", "named"]
 
@@ -41,6 +43,9 @@ VIEWS: Mapping[str, tuple[str, ...]] = {
 }
 """Columns taken as they are, by view."""
 
+SLO = {"goodput_per_s": "goodput_per_s", "attainment": "slo_attainment"}
+"""Columns of the view `goodput`, and their names here; only where the scenario has an [slo]."""
+
 COUNTS = frozenset({"entries", "requests", "prompt_tokens", "output_tokens"})
 """Metrics that are whole numbers."""
 
@@ -67,9 +72,21 @@ ALIASES = {"throughput_per_s": "entries_per_s"} | {
 Row = dict[str, float | int | None]
 
 
-def metric_names(percentiles: Iterable[float]) -> tuple[str, ...]:
-    """Return every metric's name, in the order of a row; `percentiles` besides the usual ones."""
+class Asked(Protocol):
+    """Runs that answer queries over the library's views: opened, or in memory."""
+
+    def frame(self, query: str) -> pl.DataFrame:
+        """Return the rows of a query."""
+        ...
+
+
+def metric_names(percentiles: Iterable[float], *, slo: bool = False) -> tuple[str, ...]:
+    """Return every metric's name, in the order of a row; `percentiles` besides the usual ones.
+
+    With `slo` there are goodput and attainment, which a scenario without limits has not.
+    """
     names = [name for columns in VIEWS.values() for name in columns]
+    names += SLO.values() if slo else ()
     asked = sorted({*PERCENTILES, *percentiles})
     for latency in LATENCIES:
         names += [f"{latency}_{it}_ms" for it in ("min", "mean", "max")]
@@ -77,12 +94,14 @@ def metric_names(percentiles: Iterable[float]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def metrics(opened: InMemory) -> dict[int, Row]:
-    """Return the row of metrics of every run, by its number; what a run has not is left out."""
-    rows: dict[int, Row] = {}
+def metrics(opened: Asked, *, slo: bool = False) -> dict[Any, Row]:
+    """Return the row of metrics of every run, by its key; what a run has not is left out."""
+    rows: dict[Any, Row] = {}
     for view, columns in VIEWS.items():
         for found in opened.frame(f"SELECT run, {', '.join(columns)} FROM {view}").to_dicts():
             rows.setdefault(found.pop("run"), {}).update(found)
+    for found in opened.frame(f"SELECT run, {', '.join(SLO)} FROM goodput").to_dicts() if slo else ():
+        rows[found.pop("run")].update({SLO[column]: value for column, value in found.items()})
     for spread in opened.frame("FROM latency_spread").to_dicts():
         row, latency = rows[spread["run"]], spread["metric"]
         for it in ("min", "mean", "max"):

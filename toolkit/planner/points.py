@@ -103,7 +103,7 @@ def answer(batch: Sequence[Task]) -> list[Answer]:
         return refused
     runs = [(_manifest(scenario), chunks) for _, scenario, chunks in played]
     with InMemory(runs, tables=TABLES, kept=("request_latency",)) as opened:
-        rows = metrics(opened)
+        rows = metrics(opened, slo=any(scenario.slo for _, scenario, _ in played))
     return [Answer(key, rows[at]) for at, (key, _, _) in enumerate(played)] + refused
 
 
@@ -128,5 +128,6 @@ def _manifest(scenario: Scenario) -> Mapping[str, Any]:
         "scenario": {
             "deployment": {"kind": scenario.deployment.kind},
             "report": {"percentiles": percentiles},
+            **({"slo": scenario.document["slo"]} if scenario.slo else {}),
         },
     }
