@@ -132,8 +132,8 @@ def receive_nothing(rows: Rows) -> None:
 
 
 def lose_a_token(rows: Rows) -> None:
-    decodes = [row for row in rows if row["name"] == name_key("decode") and row["token"] is not None]
-    rows.remove(decodes[-1])
+    passes = [row for row in rows if row["token"] is not None]
+    rows.remove(passes[-1])
 
 
 DAMAGE: list[tuple[str, Callable[[Rows], None], str]] = [

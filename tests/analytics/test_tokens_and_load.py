@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,9 +31,9 @@ examples = settings(max_examples=8, deadline=None)
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose runs are written over one another."""
-    yield tmp_path_factory.mktemp("runs")
+    return tmp_path_factory.mktemp("runs")
 
 
 def opened(run: SmallRun, place: Path) -> analytics.Run:
@@ -78,7 +78,8 @@ def test_itl_is_the_gap_between_the_ends_of_tokens(place: Path, run: SmallRun) -
         for at, (since, until) in enumerate(pairwise(times), 1)
     ]
     assert found == expected
-    gaps = pl.Series([gap / 1e9 for *_, gap, size in expected for _ in range(size)], dtype=pl.Float64)
+    alike = [gap / 1e9 for *_, gap, size in expected for _ in range(size)]
+    gaps = pl.Series(alike, dtype=pl.Float64)
     if not expected:
         assert summary == {}
         return
@@ -172,7 +173,8 @@ def test_refused_and_failed_requests_are_misses_and_one_token_meets_a_limit_on_t
     )
     run.manifest["scenario"]["slo"] = {"tpot_ms": 1e-9}
     it = opened(run, tmp_path)
-    assert it.sql("SELECT request, tpot_ok, ttft_ok, good FROM request_slo ORDER BY 1").fetchall() == [
+    query = "SELECT request, tpot_ok, ttft_ok, good FROM request_slo ORDER BY request"
+    assert it.sql(query).fetchall() == [
         (0, True, None, True),
         (1, False, None, False),
         (2, False, None, False),

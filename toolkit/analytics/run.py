@@ -16,7 +16,8 @@ from uuid import uuid4
 import duckdb
 
 from toolkit.analytics.library import STORE, View, library, needed
-from toolkit.errors import InputError
+from toolkit.analytics.own_views import OwnView, read_views
+from toolkit.errors import InputError, Problem
 from toolkit.trace.columns import TABLES
 from toolkit.trace.store import Store
 
@@ -42,21 +43,30 @@ class Broken:
     rows: pl.DataFrame
 
 
-def open(path: Path | str | Sequence[Path | str], *, threads: int | None = None) -> Run:
+def open(
+    path: Path | str | Sequence[Path | str],
+    *,
+    views: Path | str | Sequence[Path | str] = (),
+    threads: int | None = None,
+) -> Run:
     """Open one trace, or several side by side.
 
     `path` is the folder of a run (``traces/opt66-baseline``) or several; every
     view has a column ``run`` with the folder's name, which sorts in the order
-    given.  Nothing is read until it is asked for.
+    given.  `views` are .sql files of one's own, or folders of them: each is a
+    view of its file's name, which may read the library's.  Nothing of a trace
+    is read until it is asked for.
 
     Raises:
         InputError: a folder is not a run, or a file of it is missing, cut
-            short, or of another format version.
+            short, or of another format version; a view is no query, or does
+            not fit the library.
     """
     paths = [path] if isinstance(path, Path | str) else list(path)
     if not paths:
         raise InputError.one("traces", "", "expected at least one trace", "none")
-    return Run([Store(Path(one)) for one in paths], threads=threads)
+    own = read_views([views] if isinstance(views, Path | str) else views)
+    return Run([Store(Path(one)) for one in paths], own, threads=threads)
 
 
 class Run:
@@ -66,11 +76,15 @@ class Run:
     hold all.  A connection is not to be shared between threads.
     """
 
-    def __init__(self, stores: Sequence[Store], *, threads: int | None = None) -> None:
+    def __init__(
+        self, stores: Sequence[Store], own: Sequence[OwnView] = (), *, threads: int | None = None
+    ) -> None:
         """Connect to opened stores; see :func:`open`."""
         self.stores = tuple(stores)
         self.names = _names([store.folder for store in stores])
-        self._views: Mapping[str, View] = {view.name: view for view in library()}
+        self._views: Mapping[str, View] = {
+            view.name: view for view in (*library(), *(each.view for each in own))
+        }
         self._created: set[str] = set()
         self._connection = duckdb.connect(":memory:")
         if threads is not None:
@@ -79,6 +93,7 @@ class Run:
         self._connection.execute("SET memory_limit = ?", [MEMORY])
         self._connection.execute("SET temp_directory = ?", [_spill()])
         self._attach()
+        self._join(own)
 
     def __repr__(self) -> str:
         return f"Run({', '.join(str(store.folder) for store in self.stores)})"
@@ -149,6 +164,29 @@ class Run:
             raise self._explained(query, error) from error
         return frame
 
+    def split(self, text: str) -> list[str]:
+        """Return the queries of a text, which semicolons divide.
+
+        Raises:
+            InputError: it is not SQL.
+        """
+        try:
+            found = self._connection.extract_statements(text)
+        except duckdb.Error as error:
+            raise self._explained(text, error) from error
+        return [statement.query.strip().removesuffix(";").strip() for statement in found]
+
+    def columns(self) -> dict[str, list[str]]:
+        """Return the names of the columns of every view."""
+        found: dict[str, list[str]] = {name: [] for name in self._views}
+        rows = self.connection.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main' "
+            "AND NOT internal ORDER BY table_name, column_index"
+        )
+        for view, column in rows.fetchall():
+            found.setdefault(view, []).append(column)
+        return found
+
     def check(self) -> list[Broken]:
         """Return every invariant that the trace breaks; a healthy trace breaks none."""
         checks = [view for view in self._views.values() if view.layer == "checks"]
@@ -177,6 +215,19 @@ class Run:
         connection.execute(f"ALTER TABLE {STORE}.manifests ALTER run TYPE run_name")
         for table in TABLES:
             connection.execute(f"CREATE VIEW {STORE}.{table} AS {self._files(table)}")
+
+    def _join(self, own: Sequence[OwnView]) -> None:
+        """Create the user's views; InputError with all that do not fit the library."""
+        problems: list[Problem] = []
+        for each in own:
+            try:
+                self._create([each.view])
+            except duckdb.Error as error:
+                told = self._explained(each.view.sql, error).problems[0]
+                problems.append(each.problem(str(error), told.expected, told.way_out))
+        if problems:
+            problems = list(dict.fromkeys(problems))
+            raise InputError(problems[0].file, problems)
 
     def _files(self, table: str) -> str:
         """Return the SQL that reads one table of all stores, with the run's name."""

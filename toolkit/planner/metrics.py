@@ -100,8 +100,8 @@ def metrics(opened: Asked, *, slo: bool = False) -> dict[Any, Row]:
     for view, columns in VIEWS.items():
         for found in opened.frame(f"SELECT run, {', '.join(columns)} FROM {view}").to_dicts():
             rows.setdefault(found.pop("run"), {}).update(found)
-    for found in opened.frame(f"SELECT run, {', '.join(SLO)} FROM goodput").to_dicts() if slo else ():
-        rows[found.pop("run")].update({SLO[column]: value for column, value in found.items()})
+    for found in opened.frame("FROM goodput").to_dicts() if slo else ():
+        rows[found["run"]].update({name: found[column] for column, name in SLO.items()})
     for spread in opened.frame("FROM latency_spread").to_dicts():
         row, latency = rows[spread["run"]], spread["metric"]
         for it in ("min", "mean", "max"):
