@@ -26,6 +26,7 @@ FIGURES = (
     "cost_parts",
     "latency_curve",
     "throughput_windows",
+    "load_windows",
 )
 
 

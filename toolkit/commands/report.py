@@ -44,15 +44,16 @@ def show(runs: Sequence[Run], folder: Path | None) -> None:
     """Print the summary of runs, and where their report is."""
     from rich.console import Console
 
-    from toolkit import report
+    from toolkit import assertions, report
 
-    report.terminal(runs, Console())
+    report.terminal(runs, Console(), outcomes=assertions.outcomes(runs))
     if folder is not None:
         print(f"report: {folder / 'report.html'}")
 
 
 def show_json(runs: Sequence[Run], more: Sequence[Mapping[str, Any]] = ()) -> None:
     """Print runs as a list of objects, `more` objects after them."""
-    from toolkit import report, tables
+    from toolkit import assertions, report, tables
 
-    tables.print_json([*(report.summary(run) for run in runs), *more])
+    objects = [report.summary(run, assertions.outcomes([run])) for run in runs]
+    tables.print_json([*objects, *more])

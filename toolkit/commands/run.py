@@ -64,12 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Simulate every scenario, write what comes of it, print the answer."""
     import toolkit
+    from toolkit import assertions
 
     sets = [*arguments.set, *([f'trace.level="{arguments.level}"'] if arguments.level else [])]
     scenarios = [
         toolkit.load(_document(Path(source)), sets=sets, variant=arguments.variant)
         for source in arguments.scenario
     ]
+    for scenario in scenarios:
+        assertions.require_answerable(scenario)
     runs: list[Run] = []
     swept: list[dict[str, Any]] = []
     for scenario in scenarios:
@@ -84,6 +87,7 @@ def execute(arguments: argparse.Namespace) -> int:
         runs += these
     if arguments.json:
         show_json(runs, swept)
+    assertions.require_held(assertions.outcomes(runs))
     return 0
 
 

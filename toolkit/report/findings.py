@@ -34,7 +34,12 @@ TABLES = (
     "link_utilisation",
     "cost",
     "cost_parts",
+    "slo_attainment",
+    "goodput",
+    "itl_summary",
+    "kv_transfer_summary",
     "throughput_windows",
+    "load_windows",
     "timeline_window",
     "timeline",
     "timeline_pipelines",
@@ -49,6 +54,8 @@ _ORDER = {
     "run_summary": "ordinal",
     "throughput": "run",
     "cost": "run",
+    "goodput": "run",
+    "kv_transfer_summary": "run",
     "timeline_window": "run",
 }
 """Order of the rows of views that come in none of their own."""
