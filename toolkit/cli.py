@@ -157,6 +157,7 @@ VERBS = (
     "run",
     "sql",
     "report",
+    "terms",
     "export",
     "view",
     "plan",

@@ -6,8 +6,7 @@
 -- by the time the last one was done, from the start of the load; scheduled samples per second are
 -- (samples - 1) by the last arrival.  The percentile p of n samples is the one at place floor(n p)
 -- from 0.  A run is valid where p99 of TTFT and of TPOT are at most the limits: there is no goodput,
--- and single requests may exceed them.  LoadGen refuses one-token answers; they are left out of
--- TPOT.
+-- and single requests may exceed them.  Answers of one token are left out of TPOT.
 CREATE OR REPLACE VIEW dialect_mlperf AS
 WITH
     arrivals AS (
