@@ -18,7 +18,7 @@ import numpy as np
 import toolkit
 from toolkit.scenario.model import Scenario
 
-MEAN_TOKENS = 230
+MEAN_TOKENS = 200
 """Mean answer of :func:`answers`, roughly."""
 
 SPANS_PER_TOKEN = 7
