@@ -145,7 +145,7 @@ def require_held(found: Sequence[Outcome]) -> None:
         raise TargetMissedError(f"{count}\n{said}")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _outcomes(run: Run) -> tuple[Outcome, ...]:
     from toolkit import analytics
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from toolkit.analytics.library import STORE, View, library, needed
 from toolkit.analytics.own_views import OwnView, read_views
@@ -29,6 +31,15 @@ __all__ = ["Broken", "Run", "open"]
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI", "PRAGMA"})
 """Kinds of statements that leave files alone (PIVOT is one of several parts: MULTI)."""
 
+
+_OF_THE_QUERY = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.ConversionException,
+    duckdb.OutOfRangeException,
+    duckdb.ParserException,
+)
+"""Errors that are of a query's making, whatever the files hold."""
 
 MEMORY = "2GB"
 """Memory of a connection; what needs more goes to disk while it is computed."""
@@ -193,6 +204,25 @@ class Run:
         found = [(view, self.frame(f"FROM {view.name}")) for view in checks]
         return [Broken(view.name, view.doc, rows) for view, rows in found if rows.height]
 
+    def damage(self) -> InputError | None:
+        """Return which file of the traces cannot be read to its end, None if all can."""
+        for store in self.stores:
+            for table in TABLES:
+                try:
+                    with pq.ParquetFile(store.path(table)) as file:
+                        for group in range(file.num_row_groups):
+                            file.read_row_group(group)
+                except (pa.ArrowException, OSError) as error:
+                    reason = str(error).partition("\n")[0]
+                    return InputError.one(
+                        str(store.path(table)),
+                        "",
+                        "expected a Parquet file that can be read",
+                        reason,
+                        "it was damaged after it was written; run its scenario again",
+                    )
+        return None
+
     # -- setting up ------------------------------------------------------------------------------
 
     def _attach(self) -> None:
@@ -269,7 +299,9 @@ class Run:
             )
 
     def _explained(self, query: str, error: duckdb.Error) -> InputError:
-        """Return what is wrong with a query, with the nearest view where one was misspelt."""
+        """Return what is wrong with a query, or with the file it met; names the nearest view."""
+        if not isinstance(error, _OF_THE_QUERY) and (damage := self.damage()):
+            return damage
         message = str(error)
         head, _, rest = message.partition("\n")
         way_out = ""

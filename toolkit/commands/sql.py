@@ -80,7 +80,11 @@ def _print_all(run: Run, queries: Sequence[str], arguments: argparse.Namespace) 
         got = f"{len(queries)} queries"
         raise InputError.one("stdin", "", "expected one query for one file", got)
     for query in queries:
-        tables.write(run.sql(query), arguments.format, arguments.output)
+        relation = run.sql(query)
+        try:
+            tables.write(relation, arguments.format, arguments.output)
+        except InputError as error:
+            raise run.damage() or error from error
 
 
 def _traces_and_query(words: Sequence[str]) -> tuple[list[Path], str | None]:

@@ -260,6 +260,8 @@ def _rule(rules: Mapping[str, Any], broken: str) -> str:
     text = " or ".join(_TYPES[each] for each in types)
     if broken in {"pattern", "maxLength"}:
         return "a name"
+    if broken == "minProperties":
+        return "a table that is not empty"
     if broken == "minLength":
         return "text that is not empty"
     if "array" in types and "minItems" in rules:
