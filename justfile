@@ -28,6 +28,10 @@ sql *ARGS:
 report *ARGS:
     @toolkit report "$@"
 
+# What TTFT, TPOT, ITL and the rest mean, here and in other tools.
+terms *ARGS:
+    @toolkit terms "$@"
+
 # Open a trace in the Perfetto UI, offline.
 view *ARGS:
     @toolkit view "$@"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import analytics
+from toolkit.analytics.terms import terms as all_terms
+from toolkit.analytics.terms import tools
 from toolkit.trace.columns import TABLES
 
 DOCS = Path(__file__).resolve().parent
@@ -100,8 +103,23 @@ def views() -> Iterator[str]:
         yield f"| `{view.name}` | {' '.join(view.text.split())} |"
 
 
+def terms() -> Iterator[str]:
+    """Yield a section per term, with a row per tool, and the sources."""
+    for term in all_terms():
+        yield f"\n## {term.name}: {term.about}\n"
+        yield "| tool | what it means |"
+        yield "| --- | --- |"
+        for tool in tools():
+            yield f"| {tool.name} | {term.meanings[tool.key]} |"
+        yield f"\n{term.differs}"
+    yield "\n## Sources\n"
+    for tool in tools():
+        yield f"* {tool.name}: {tool.source}"
+
+
 PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "scenario_keys": scenario_keys,
+    "terms": terms,
     "trace_tables": trace_tables,
     "views": views,
 }
@@ -140,15 +158,66 @@ def _output(words: list[str]) -> str:
     return "\n".join([*lines[:table], "...", *lines[ends:], ""])
 
 
+BLOCK = re.compile(r"```(sh|console)\n(.*?)```", re.DOTALL)
+
+
+def answered(page: str) -> str:
+    """Return a page of docs/questions with the true output of its console commands.
+
+    All commands of a page run one after the other in one empty folder that has
+    the scenarios; those of `sh` blocks are run and not shown.
+    """
+    with tempfile.TemporaryDirectory(prefix="toolkit-docs-") as place:
+        folder = os.path.realpath(place)
+        os.symlink(ROOT / "scenarios", Path(folder) / "scenarios")
+
+        def shown(block: re.Match[str]) -> str:
+            if block[1] == "sh":
+                for line in block[2].splitlines():
+                    _run(line, folder)
+                return block[0]
+            commands = [line for line in block[2].splitlines() if line.startswith("$ ")]
+            told = (f"{line}\n{_run(line.removeprefix('$ '), folder)}" for line in commands)
+            return "```console\n" + "\n".join(told) + "```"
+
+        return BLOCK.sub(shown, page)
+
+
+def _run(line: str, folder: str) -> str:
+    """Return what a command prints at 80 columns; a missed assertion (1) is an answer too."""
+    program, *words = shlex.split(line)
+    assert program == "toolkit", line
+    done = subprocess.run(
+        [sys.executable, "-m", "toolkit", *words],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONIOENCODING": "utf-8",
+            "COLUMNS": "80",
+            "NO_COLOR": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    printed = done.stdout.strip("\n").replace(f"{folder}{os.sep}", "")
+    return "".join(f"{row.rstrip()}\n" for row in printed.splitlines())
+
+
 def main() -> int:
     """Rewrite every page; return how many were stale where `--check` only asks.
 
-    The README's command is not run for `--check`: a test of its own does.
+    Commands, the README's and those of docs/questions, are not run for
+    `--check`: tests of their own do.
     """
     stale = 0
     if "--check" not in sys.argv:
         readme = ROOT / "README.md"
         readme.write_text(played(readme.read_text(encoding="utf-8")), encoding="utf-8")
+        for page in sorted((DOCS / "questions").glob("*.md")):
+            page.write_text(answered(page.read_text(encoding="utf-8")), encoding="utf-8")
     for page in sorted(DOCS.glob("*.md")):
         before = page.read_text(encoding="utf-8")
         after = regenerated(before)

@@ -64,11 +64,14 @@ def small_run(
     level: str = "full",
     price: float | None = 36.0,
     variant: str | None = None,
+    slo: dict[str, float] | None = None,
 ) -> SmallRun:
     """Return a random run of `batches` microbatches of up to `members` entries."""
     world = _World(random.Random(seed), discipline, split, price)
     world.play(batches, members)
     run = SmallRun(world.rows, _manifest(seed, discipline, split, level, variant, world))
+    if slo is not None:
+        run.manifest["scenario"]["slo"] = slo
     return _thinned(run, level)
 
 

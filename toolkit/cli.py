@@ -83,6 +83,9 @@ def _dispatch(argv: Sequence[str]) -> int:
     parser = _parser()
     _refuse_unknown_command(next((word for word in argv if not word.startswith("-")), None))
     arguments, unknown = parser.parse_known_args(argv)
+    if "words" in arguments:  # argparse fills a list of words no further than the next option
+        arguments.words = [*arguments.words, *(each for each in unknown if each[:1] != "-")]
+        unknown = [each for each in unknown if each[:1] == "-"]
     if unknown:
         _refuse_unknown_arguments(arguments.parser if "parser" in arguments else parser, unknown)
     if arguments.command is None:
@@ -155,6 +158,7 @@ VERBS = (
     "sql",
     "report",
     "explain-run",
+    "terms",
     "export",
     "view",
     "plan",

@@ -135,6 +135,11 @@ def receive_nothing(rows: Rows) -> None:
     rows.remove(first(rows, name=name_key("kv_receive")))
 
 
+def lose_a_token(rows: Rows) -> None:
+    passes = [row for row in rows if row["token"] is not None]
+    rows.remove(passes[-1])
+
+
 DAMAGE: list[tuple[str, Callable[[Rows], None], str]] = [
     ("spans", let_a_stage_do_two_things_at_once, "spans_do_not_overlap"),
     ("spans", put_a_deep_span_nowhere, "spans_nest"),
@@ -163,6 +168,7 @@ DAMAGE: list[tuple[str, Callable[[Rows], None], str]] = [
     ("flows", flow_into_nothing, "flows_resolve"),
     ("counters", keep_a_cache, "counters_return_to_zero"),
     ("spans", receive_nothing, "sent_is_received"),
+    ("spans", lose_a_token, "itl_adds_up"),
 ]
 
 

@@ -27,6 +27,7 @@ FIGURES = (
     "cost_uses",
     "latency_curve",
     "throughput_windows",
+    "load_windows",
 )
 
 

@@ -126,6 +126,16 @@ def documents(draw: st.DrawFn) -> Document:
         "workload": workload,
         "timing": draw(timings()),
         **draw(
+            optional(
+                slo=st.fixed_dictionaries(
+                    {"tpot_ms": milliseconds}, optional={"ttft_ms": milliseconds}
+                )
+            )
+        ),
+        **draw(
+            optional(**{"assert": st.just([{"name": "in time", "metric": "e2e_p99_ms <= 1e9"}])})
+        ),
+        **draw(
             optional(title=st.text(), name=st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,20}\Z"))
         ),
     }

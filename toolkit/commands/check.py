@@ -56,12 +56,14 @@ def is_trace(path: Path) -> bool:
 
 def _check_scenario(path: Path, sets: Sequence[str]) -> str:
     import toolkit
+    from toolkit import assertions
 
     scenario = toolkit.load(path, sets=sets)
     if scenario.sweep is not None:
         from toolkit.planner.sweep import check
 
         return f"{path}: good; {check(scenario)}"
+    assertions.require_answerable(scenario)
     variants = ", ".join(str(variant.variant) for variant in scenario.variants)
     return f"{path}: good" + (f"; variants {variants}" if variants else "")
 

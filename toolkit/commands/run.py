@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Simulate every scenario, write what comes of it, print the answer."""
     import toolkit
+    from toolkit import assertions
 
     if arguments.study is not None:
         return _run_studies(arguments)
@@ -77,6 +78,8 @@ def execute(arguments: argparse.Namespace) -> int:
         toolkit.load(_document(Path(source)), sets=sets, variant=arguments.variant)
         for source in arguments.scenario
     ]
+    for scenario in scenarios:
+        assertions.require_answerable(scenario)
     runs: list[Run] = []
     swept: list[dict[str, Any]] = []
     for scenario in scenarios:
@@ -91,6 +94,7 @@ def execute(arguments: argparse.Namespace) -> int:
         runs += these
     if arguments.json:
         show_json(runs, swept)
+    assertions.require_held(assertions.outcomes(runs))
     return 0
 
 

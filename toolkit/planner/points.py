@@ -118,9 +118,10 @@ def answer(batch: Sequence[Task]) -> list[Answer]:
     if not played:
         return refused
     runs = [(manifest, chunks) for _, manifest, chunks in played]
+    slo = any(task.scenario.slo for task in batch)
     kept = ("request_latency",) if views is None or SPREAD in views else ()
     with InMemory(runs, tables=TABLES, kept=kept) as opened:
-        rows = metrics(opened, views)
+        rows = metrics(opened, views, slo=slo)
     return [Answer(key, rows[at]) for at, (key, _, _) in enumerate(played)] + refused
 
 
@@ -146,5 +147,6 @@ def _manifest(scenario: Scenario, lower: Sequence[Bound]) -> Mapping[str, Any]:
         "scenario": {
             "deployment": {"kind": scenario.deployment.kind},
             "report": {"percentiles": percentiles},
+            **({"slo": scenario.document["slo"]} if scenario.slo else {}),
         },
     }

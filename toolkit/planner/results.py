@@ -129,7 +129,7 @@ def goal_of(scenario: Scenario) -> Goal:
     """
     sweep = _sweep(scenario)
     settings = setting_columns(sweep.keys)
-    columns = [*settings.values(), *metric_names(_percentiles(sweep))]
+    columns = [*settings.values(), *_metric_names(sweep)]
     problems: list[Problem] = []
     file = str(scenario.file or scenario.name)
 
@@ -174,7 +174,7 @@ def setting_columns(keys: Sequence[str]) -> dict[str, str]:
 'workload.lengths.name': 'workload.lengths.name'}
     """
     last = [key.rpartition(".")[2] for key in keys]
-    taken = {*OWN, *metric_names(())}
+    taken = {*OWN, *metric_names((), slo=True)}
     return {
         key: name if last.count(name) == 1 and name not in taken else key
         for key, name in zip(keys, last, strict=True)
@@ -185,7 +185,7 @@ def collect(scenario: Scenario, answers: Mapping[int, Answer]) -> Results:
     """Return the results of a sweep whose points that fit have these answers, by their number."""
     sweep = _sweep(scenario)
     settings = setting_columns(sweep.keys)
-    names = metric_names(_percentiles(sweep))
+    names = _metric_names(sweep)
     rows: list[Row] = []
     for point in sweep.points:
         answer = answers.get(point.number)
@@ -206,8 +206,11 @@ def _sweep(scenario: Scenario) -> Sweep:
     return scenario.sweep
 
 
-def _percentiles(sweep: Sweep) -> set[float]:
-    return {each for point in sweep.points for each in point.scenario.report.percentiles}
+def _metric_names(sweep: Sweep) -> tuple[str, ...]:
+    """Return the metrics of every row: those of [report]'s percentiles, and of an [slo]."""
+    scenarios = [point.scenario for point in sweep.points]
+    percentiles = {each for scenario in scenarios for each in scenario.report.percentiles}
+    return metric_names(percentiles, slo=any(scenario.slo for scenario in scenarios))
 
 
 def _limit(condition: Condition, figures: Mapping[str, Named]) -> Callable[[Row], bool]:

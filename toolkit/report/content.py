@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from toolkit.report import figures, ledger_figures, style, words
@@ -17,6 +18,8 @@ from toolkit.report.document import (
     Terms,
 )
 from toolkit.report.findings import Findings
+from toolkit.report.outcomes import Outcome
+from toolkit.report.outcomes import blocks as assertion_blocks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
@@ -41,7 +44,13 @@ _TERMS = (
     "utilisation",
     "request_time",
     "throughput_windows",
+    "itl",
+    "request_slo",
+    "slo_attainment",
+    "goodput",
+    "load_windows",
     "transfer_summary",
+    "kv_transfers",
     "cost",
     "cost_ledger",
     "unit_costs",
@@ -64,17 +73,23 @@ _DISCIPLINES = {
 
 
 def content(
-    findings: Findings, *, title: str | None = None, question: str | None = None
+    findings: Findings,
+    *,
+    title: str | None = None,
+    question: str | None = None,
+    outcomes: Sequence[Outcome] = (),
 ) -> Document:
-    """Return the report on `findings`; draws the figures."""
+    """Return the report on `findings` and what came of assertions; draws the figures."""
     with style.look():
         sections = [
             Section("Answer", list(_answer(findings))),
+            *([Section("Assertions", list(assertion_blocks(outcomes)))] if outcomes else []),
+            *([Section("Limits", list(_limits(findings)))] if findings["goodput"].height else []),
             Section("Why", list(_why(findings))),
             Section("Where the time went", list(_time(findings))),
             Section("Cost", list(_cost(findings))),
             Section("Latency", list(_latency(findings))),
-            Section("Throughput over time", [_throughput_figure(findings)]),
+            Section("Over time", [_throughput_figure(findings), _load_figure(findings)]),
             Section("Transfers", list(_transfers(findings))),
             Section("What this rests on", list(_grounds(findings))),
             Section("Definitions", [_definitions(findings)], folded=True),
@@ -340,8 +355,21 @@ def _latency_table(findings: Findings) -> Table:
                 told = any(name == before[0] for before in rows)
                 cells = [words.seconds(value) for value in [*values, row["max_s"]]]
                 rows.append(["" if told else name, label, *cells])
+    rows += _itl_rows(findings, asked)
     headers = ["", "run", "min", "median", "mean", *(f"p{each:g}" for each in asked), "max"]
     return Table(headers, rows, words=2)
+
+
+def _itl_rows(findings: Findings, percentiles: Sequence[float]) -> list[list[str]]:
+    """Return the rows of inter-token latency; none for runs that keep no passes."""
+    rows: list[list[str]] = []
+    for run, label in findings.labels.items():
+        spread = {row["statistic"]: row for row in findings.of("itl_summary", run).to_dicts()}
+        if spread:
+            shown = ["min", "p50", "mean", *(f"p{each:g}" for each in percentiles), "max"]
+            cells = [words.seconds(spread[each]["value_s"]) for each in shown]
+            rows.append(["" if rows else "between tokens (ITL)", label, *cells])
+    return rows
 
 
 def _throughput_figure(findings: Findings) -> Figure:
@@ -350,6 +378,64 @@ def _throughput_figure(findings: Findings) -> Figure:
         "throughput_windows",
         lambda width: figures.throughput(findings["throughput_windows"], findings.labels, width),
         "A request's tokens are spread evenly from its first to its last.",
+    )
+
+
+def _load_figure(findings: Findings) -> Figure:
+    return _figure(
+        findings,
+        "load_windows",
+        lambda width: figures.load(findings["load_windows"], findings.labels, width),
+        "Averages over windows: waiting from arrival to the first stage, served from there to the "
+        "last token.",
+    )
+
+
+LIMITS = {
+    "ttft": "first token",
+    "tpot": "per token after it",
+    "e2e": "end to end",
+    "all": "all of them",
+}
+"""Shown names of the limits of an [slo]."""
+
+
+def _limits(findings: Findings) -> Iterator[Block]:
+    """Say which share of requests met each limit, and how many good ones there were a second."""
+    rows: list[list[str]] = []
+    for row in findings["slo_attainment"].to_dicts():
+        limit = row["limit_ms"]
+        rows.append(
+            [
+                LIMITS[row["slo"]],
+                findings.labels[str(row["run"])],
+                "" if limit is None else f"≤ {words.seconds(limit / 1e3)}",
+                f"{row['met']:,} of {row['requests']:,}",
+                words.share(row["attainment"]),
+            ]
+        )
+    rows.sort(key=lambda row: list(LIMITS.values()).index(row[0]))
+    for above, below in list(pairwise(rows))[::-1]:
+        if below[0] == above[0]:
+            below[0] = ""
+    yield Table(["", "run", "limit", "met", "attainment"], rows, words=2)
+    yield Table(
+        ["", "goodput, requests/s", "throughput, requests/s", "good output tokens/s"],
+        [
+            [
+                findings.labels[str(row["run"])],
+                words.amount(row["goodput_per_s"]),
+                words.amount(row["requests_per_s"]),
+                words.amount(row["good_output_tokens_per_s"]),
+            ]
+            for row in findings["goodput"].to_dicts()
+        ],
+    )
+    yield Paragraph(
+        "Over all requests that arrived: those refused or failed are misses. Goodput counts the "
+        "requests that met every limit, by the makespan; an answer of one token meets a limit on "
+        "the time per token after it.",
+        "note",
     )
 
 
@@ -381,6 +467,22 @@ def _transfers(findings: Findings) -> Iterator[Block]:
         ],
         words=2,
     )
+    hidden = {
+        str(row["run"]): (row["hidden_share"], row["mean_wait_s"], row["max_wait_s"])
+        for row in findings["kv_transfer_summary"].to_dicts()
+    }
+    if hidden:
+        yield Lines(
+            [
+                (
+                    findings.labels[run],
+                    f"{words.share(share)} of the KV caches' link time ran while the sending stage "
+                    f"worked; their requests waited {words.seconds(mean)} for the link on average, "
+                    f"{words.seconds(most)} at most.",
+                )
+                for run, (share, mean, most) in hidden.items()
+            ]
+        )
 
 
 def _grounds(findings: Findings) -> Iterator[Block]:

@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["MANY", "e2e", "latency", "rows_height", "rows_of", "stacked", "throughput", "timeline"]
+__all__ = [
+    "MANY",
+    "e2e",
+    "latency",
+    "load",
+    "rows_height",
+    "rows_of",
+    "stacked",
+    "throughput",
+    "timeline",
+]
 
 Rows = list[dict[str, Any]]
 Labels = Mapping[str, str]
@@ -187,6 +197,45 @@ def throughput(windows: pl.DataFrame, labels: Labels, width: Width) -> Figure:
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     axes.grid(visible=True, axis="y")
+    return drawn
+
+
+def load(windows: pl.DataFrame, labels: Labels, width: Width) -> Figure:
+    """Draw how many requests waited, and how many were served, over time.  Frame: load_windows."""
+    colours = run_colours(list(labels.values()))
+    most = [
+        f"{label} {max(rows_of(windows, run)['queued_max'].to_list(), default=0):,}"
+        for run, label in labels.items()
+    ]
+    drawn, axes = panels(
+        width,
+        f"Most requests waiting at once: {words.listed(most)}",
+        [1.6, 1.6],
+        left=0.75,
+        entries=list(colours.items()),
+    )
+    panes = (("queued_mean", "waiting"), ("in_flight_mean", "being served"))
+    for pane, (column, name) in zip(axes, panes, strict=True):
+        for run, label in labels.items():
+            rows = rows_of(windows, run)
+            ends = (
+                [*rows["from_s"].to_list(), rows["until_s"].to_list()[-1]] if len(rows) else [0, 0]
+            )
+            values = rows[column].to_list() or [0]
+            alone = len(labels) == 1
+            pane.stairs(
+                values,
+                ends,
+                color=colours[label],
+                linewidth=1.6,
+                fill=alone,
+                alpha=0.85 if alone else 1,
+            )
+        pane.set_ylabel(name)
+        pane.set_ylim(bottom=0)
+        pane.set_xlim(left=0)
+        pane.grid(visible=True, axis="y")
+    axes[-1].set_xlabel("time since the start, s")
     return drawn
 
 

@@ -12,7 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from toolkit.report import words
+from toolkit.report.content import LIMITS
 from toolkit.report.findings import Findings, find
+from toolkit.report.outcomes import Outcome
+from toolkit.report.outcomes import lines as outcome_lines
 
 if TYPE_CHECKING:
     from toolkit.analytics import Run
@@ -47,8 +50,8 @@ _STAGES = 16
 """Stages of a run shown one by one; beyond, the averages of its roles."""
 
 
-def terminal(runs: Sequence[Run], console: Console) -> None:
-    """Print what the runs say, side by side where there are several."""
+def terminal(runs: Sequence[Run], console: Console, *, outcomes: Sequence[Outcome] = ()) -> None:
+    """Print what the runs say, side by side where there are several, and their assertions."""
     findings = find(runs)
     console.print()
     console.print(Text(findings.title(), style="bold"))
@@ -59,8 +62,11 @@ def terminal(runs: Sequence[Run], console: Console) -> None:
     if unequal := findings.unequal_work():
         console.print(Text(unequal, "yellow"))
     console.print()
-    for part in (_headline, _latency, _stages, _transfers, _places):
-        console.print(part(findings))
+    if outcomes:
+        console.print(_assertions(outcomes), crop=False)
+    for part in (_headline, _limits, _latency, _stages, _transfers, _places):
+        if (shown := part(findings)) is not None:
+            console.print(shown)
 
 
 def _headline(findings: Findings) -> RenderableType:
@@ -79,6 +85,47 @@ def _headline(findings: Findings) -> RenderableType:
             for at, (text, row) in enumerate(zip(texts, rows, strict=True))
         ]
         table.add_row(f"{rows[0]['metric']}, {unit}", *cells)
+    return table
+
+
+def _assertions(outcomes: Sequence[Outcome]) -> RenderableType:
+    """Return what came of each assertion, missed ones with where to look."""
+    parts: list[RenderableType] = [Text("assertions", "bold")]
+    for line in outcome_lines(outcomes):
+        text = line.lstrip()
+        if text.startswith("toolkit "):  # a command is copied whole, whatever the width
+            parts.append(Padding(Text(text, "dim", overflow="ignore", no_wrap=True), (0, 0, 0, 10)))
+            continue
+        style = {"held": "green", "MISS": "bold red"}.get(line[:4], "")
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        first, _, rest = line.partition("  ")
+        grid.add_row(Text(first.ljust(6), style), Text(rest.strip().replace("`", "")))
+        parts.append(grid)
+    return Group(*parts)
+
+
+def _limits(findings: Findings) -> RenderableType | None:
+    """Return which share of requests met each limit of an [slo]."""
+    rows = findings["slo_attainment"].to_dicts()
+    if not rows:
+        return None
+    table = _table("limits, share that met them")
+    table.add_column("limit", justify="right", no_wrap=True)
+    for label in findings.labels.values():
+        table.add_column(label, justify="right", overflow="fold")
+    for limit, name in LIMITS.items():
+        these = {str(row["run"]): row for row in rows if row["slo"] == limit}
+        if these:
+            stated = {row["limit_ms"] for row in these.values()}
+            bound = stated.pop() if len(stated) == 1 else None
+            table.add_row(
+                name,
+                "" if bound is None else words.seconds(bound / 1e3),
+                *(
+                    words.share(these[run]["attainment"]) if run in these else ""
+                    for run in findings.labels
+                ),
+            )
     return table
 
 

@@ -12,6 +12,7 @@ from toolkit.report.findings import find
 from toolkit.report.folder import MARK, replacing
 from toolkit.report.html import html
 from toolkit.report.markdown import markdown
+from toolkit.report.outcomes import Outcome
 
 if TYPE_CHECKING:
     from toolkit.analytics import Run
@@ -20,21 +21,26 @@ __all__ = ["write"]
 
 
 def write(
-    runs: Sequence[Run], folder: Path, *, title: str | None = None, question: str | None = None
+    runs: Sequence[Run],
+    folder: Path,
+    *,
+    title: str | None = None,
+    question: str | None = None,
+    outcomes: Sequence[Outcome] = (),
 ) -> list[Path]:
     """Write the report on `runs`, side by side, into `folder`; return its files.
 
     ``report.html``, ``report.md``, ``figures/*.svg`` and ``.png``, and ``tables/*.csv`` (one
     for each view that was read).  The folder appears whole or not at all, and
     the same traces give the same bytes.  `title` and `question` replace the
-    scenario's.
+    scenario's; `outcomes` are what came of its assertions.
 
     Raises:
         InputError: the folder holds something else than a report, or cannot
             be written.
     """
     findings = find(runs)
-    document = content(findings, title=title, question=question)
+    document = content(findings, title=title, question=question, outcomes=outcomes)
     with replacing(folder) as part:
         (part / MARK).write_text(html(document), encoding="utf-8")
         (part / "report.md").write_text(markdown(document), encoding="utf-8")

@@ -9,6 +9,7 @@ from typing import Any
 from toolkit import catalog
 from toolkit.scenario.model import (
     Arrivals,
+    Assertion,
     Degree,
     Deployment,
     FixedTiming,
@@ -18,6 +19,7 @@ from toolkit.scenario.model import (
     Model,
     Report,
     Scenario,
+    Slo,
     TableTiming,
     Timing,
     Trace,
@@ -49,6 +51,8 @@ def build(document: Table, saved: Table, file: Path | None) -> Scenario:
         timing=_timing(document["timing"]),
         trace=Trace(document["trace"]["level"], tuple(document["trace"]["renderings"])),
         report=_report(document["report"]),
+        slo=_slo(document["slo"]) if "slo" in document else None,
+        assertions=tuple(Assertion(**each) for each in document.get("assert", ())),
         file=file,
         variant=variant if isinstance(variant, str) else None,
         document=saved,
@@ -215,3 +219,8 @@ def _report(table: Table) -> Report:
         percentiles=tuple(float(each) for each in table["percentiles"]),
         window_s=None if window is None else (float(window[0]), float(window[1])),
     )
+
+
+def _slo(table: Table) -> Slo:
+    limits = (_seconds(table.get(f"{key}_ms")) for key in ("ttft", "tpot", "e2e"))
+    return Slo(*limits)

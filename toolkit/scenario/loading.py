@@ -91,6 +91,9 @@ def _swept(
 ) -> Scenario:
     """Return the scenario that stands for all points of its sweep."""
     plan, findings = read_plan(sources, table, study)
+    if any("assert" in layer.values for layer in sources.layers):
+        way_out = "state it as one of the limits of [sweep.best], or on its own scenario"
+        findings.append(Finding(("assert",), "does not go with [sweep]", way_out=way_out))
     if findings:
         raise sources.error(located(finding, sources.layers) for finding in findings)
     if study is not None:
@@ -154,7 +157,7 @@ def _family(sources: Sources, variants: Sequence[Scenario]) -> Scenario:
     )
 
 
-_OF_THE_FILE = frozenset({"schema_version", "variant", "name"})
+_OF_THE_FILE = frozenset({"schema_version", "variant", "name", "assert"})
 """Keys that a variant does not have of its own."""
 
 

@@ -1,9 +1,10 @@
 -- The figures of a run that people ask for first.
 -- Grain: one row per run.
--- Reads: runs, throughput, cost, latency_summary, latency_samples, stage_shares, highest_bound.
+-- Reads: runs, throughput, cost, latency_summary, latency_samples, stage_shares, highest_bound,
+-- goodput.
 -- Units: seconds; per second; US dollars.
--- Definition: p99 by linear interpolation; shares are of all stages x makespan.  The rest is as the
--- views it reads say.
+-- Definition: p99 by linear interpolation; shares are of all stages x makespan; goodput and
+-- attainment are NULL without an [slo].  The rest is as the views it reads say.
 CREATE OR REPLACE VIEW run_summary AS
 WITH
     typical AS (
@@ -34,6 +35,8 @@ SELECT
     throughput.requests,
     throughput.requests_per_s,
     highest_bound.most_requests_per_s,
+    goodput.goodput_per_s,
+    goodput.attainment AS slo_attainment,
     throughput.output_tokens_per_s,
     throughput.entries_per_s AS throughput_per_s,
     typical.ttft_median_s,
@@ -53,6 +56,7 @@ SELECT
 FROM runs
 LEFT JOIN throughput USING (run)
 LEFT JOIN cost USING (run)
+LEFT JOIN goodput USING (run)
 LEFT JOIN stage_shares USING (run)
 LEFT JOIN typical USING (run)
 LEFT JOIN late USING (run)

@@ -1,8 +1,9 @@
--- Throughput over time.
+-- Load and throughput over time: what arrived, what was read, what was generated, what was done.
 -- Grain: one row per run and window of equal width, the last one cut at the makespan.
 -- Reads: window_width, run_totals, requests, first_token.
 -- Units: seconds; per second.
--- Definition: a request counts where its last token falls; the first token counts where it was out
+-- Definition: an arrival counts where it falls, whatever became of it; a prompt's tokens where its
+-- prompt pass ended; a request where its last token falls; the first token counts where it was out
 -- and the others are spread evenly from there to the last token (which is exact where decode
 -- passes are even), so that the figure is the same at every trace level.
 CREATE OR REPLACE VIEW throughput_windows AS
@@ -17,6 +18,30 @@ WITH
         CROSS JOIN LATERAL range(
             (run_totals.makespan_ns + width_ns - 1) // width_ns
         ) AS step (number)
+    ),
+    arrived AS (
+        SELECT
+            requests.run,
+            least(
+                requests.arrival_ns // window_width.width_ns,
+                greatest(run_totals.makespan_ns - 1, 0) // window_width.width_ns
+            ) * window_width.width_ns AS from_ns,
+            sum(requests.size) AS requests
+        FROM requests
+        JOIN run_totals USING (run)
+        CROSS JOIN window_width
+        GROUP BY ALL
+    ),
+    read AS (
+        SELECT
+            requests.run,
+            greatest(requests.prefill_end_ns - 1, 0) // window_width.width_ns
+                * window_width.width_ns AS from_ns,
+            sum(requests.size * requests.prompt_tokens) AS tokens
+        FROM requests
+        CROSS JOIN window_width
+        WHERE requests.outcome = 'served' AND requests.prefill_end_ns IS NOT NULL
+        GROUP BY ALL
     ),
     entry AS (
         SELECT
@@ -66,11 +91,16 @@ SELECT
     windows.run,
     windows.from_ns / 1e9 AS from_s,
     windows.until_ns / 1e9 AS until_s,
+    coalesce(arrived.requests, 0) * 1e9 / (windows.until_ns - windows.from_ns)
+        AS arrivals_per_s,
+    coalesce(read.tokens, 0) * 1e9 / (windows.until_ns - windows.from_ns) AS input_tokens_per_s,
     coalesce(finished.requests, 0) * 1e9 / (windows.until_ns - windows.from_ns)
         AS requests_per_s,
     coalesce(generated.tokens, 0) * 1e9 / (windows.until_ns - windows.from_ns)
         AS output_tokens_per_s
 FROM windows
+LEFT JOIN arrived USING (run, from_ns)
+LEFT JOIN read USING (run, from_ns)
 LEFT JOIN finished USING (run, from_ns)
 LEFT JOIN generated USING (run, from_ns)
 ORDER BY windows.run, windows.from_ns;

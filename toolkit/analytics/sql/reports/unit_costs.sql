@@ -1,5 +1,5 @@
 -- What a unit of service cost: the bill, the electricity and the carbon per request and per token.
--- Grain: one row per run.  Reads: cost_uses, run_totals, good_requests, tariffs.
+-- Grain: one row per run.  Reads: cost_uses, run_totals, goodput, tariffs.
 -- Units: US dollars, kilowatt-hours, grams of CO2 equivalent; NULL where not known (tariffs), where
 -- nothing of that unit was served, and per good request where the scenario states no limits.
 -- Definition: the bill is split between input and output tokens: the dollars of each role's machines
@@ -52,7 +52,7 @@ SELECT
     bills.wasted_usd / nullif(bills.cost_usd, 0) AS wasted_share,
     bills.cost_usd / nullif(run_totals.requests, 0) AS usd_per_request,
     bills.cost_usd * 1e3 / nullif(run_totals.requests, 0) AS usd_per_1000_requests,
-    bills.cost_usd / nullif(good_requests.good_requests, 0) AS usd_per_good_request,
+    bills.cost_usd / nullif(goodput.good_requests, 0) AS usd_per_good_request,
     bills.input_usd,
     bills.cost_usd - bills.input_usd AS output_usd,
     bills.input_usd * 1e6 / nullif(run_totals.prompt_tokens, 0) AS usd_per_million_input_tokens,
@@ -71,5 +71,5 @@ SELECT
 FROM run_totals
 JOIN tariffs USING (run)
 LEFT JOIN bills USING (run)
-LEFT JOIN good_requests USING (run)
+LEFT JOIN goodput USING (run)
 ORDER BY run_totals.run;
