@@ -80,7 +80,7 @@ def test_the_citation_names_the_paper(root: Path) -> None:
 
 
 def test_links_to_our_own_files_resolve(root: Path) -> None:
-    for page in [root / "README.md", *(root / "docs").glob("*.md"), *root.glob("*/README.md")]:
+    for page in [root / "README.md", *(root / "docs").rglob("*.md"), *root.glob("*/README.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
