@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import questions
 
 from toolkit import analytics
 from toolkit.analytics.terms import terms as all_terms
@@ -140,84 +141,43 @@ def played(page: str) -> str:
     return CONSOLE.sub(lambda part: part[1] + _output(part[2].split()) + part[3], page)
 
 
+def _toolkit(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder at 80 columns."""
+    return subprocess.run(
+        [sys.executable, "-m", "toolkit", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
 def _output(words: list[str]) -> str:
     """Return what a command prints at 80 columns, `...` for the tables after the first."""
     words = [str(ROOT / word) if word.startswith("scenarios/") else word for word in words]
     with tempfile.TemporaryDirectory(prefix="toolkit-docs-") as folder:
-        done = subprocess.run(
-            [sys.executable, "-m", "toolkit", *words],
-            cwd=folder,
-            env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "NO_COLOR": "1"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = _toolkit(words, Path(folder))
     lines = [line.rstrip() for line in done.stdout.strip("\n").splitlines()]
     table = next(number for number, line in enumerate(lines) if line.startswith(" latency"))
     ends = next(number for number, line in enumerate(lines) if line.startswith("trace:"))
     return "\n".join([*lines[:table], "...", *lines[ends:], ""])
 
 
-BLOCK = re.compile(r"```(sh|console)\n(.*?)```", re.DOTALL)
-
-
-def answered(page: str) -> str:
-    """Return a page of docs/questions with the true output of its console commands.
-
-    All commands of a page run one after the other in one empty folder that has
-    the scenarios; those of `sh` blocks are run and not shown.
-    """
-    with tempfile.TemporaryDirectory(prefix="toolkit-docs-") as place:
-        folder = os.path.realpath(place)
-        os.symlink(ROOT / "scenarios", Path(folder) / "scenarios")
-
-        def shown(block: re.Match[str]) -> str:
-            if block[1] == "sh":
-                for line in block[2].splitlines():
-                    _run(line, folder)
-                return block[0]
-            commands = [line for line in block[2].splitlines() if line.startswith("$ ")]
-            told = (f"{line}\n{_run(line.removeprefix('$ '), folder)}" for line in commands)
-            return "```console\n" + "\n".join(told) + "```"
-
-        return BLOCK.sub(shown, page)
-
-
-def _run(line: str, folder: str) -> str:
-    """Return what a command prints at 80 columns; a missed assertion (1) is an answer too."""
-    program, *words = shlex.split(line)
-    assert program == "toolkit", line
-    done = subprocess.run(
-        [sys.executable, "-m", "toolkit", *words],
-        cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-            "PYTHONIOENCODING": "utf-8",
-            "COLUMNS": "80",
-            "NO_COLOR": "1",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode in (0, 1), done.stderr
-    printed = done.stdout.strip("\n").replace(f"{folder}{os.sep}", "")
-    return "".join(f"{row.rstrip()}\n" for row in printed.splitlines())
-
-
 def main() -> int:
     """Rewrite every page; return how many were stale where `--check` only asks.
 
-    Commands, the README's and those of docs/questions, are not run for
+    Commands, the README's and those of the questions, are not run for
     `--check`: tests of their own do.
     """
     stale = 0
     if "--check" not in sys.argv:
         readme = ROOT / "README.md"
         readme.write_text(played(readme.read_text(encoding="utf-8")), encoding="utf-8")
-        for page in sorted((DOCS / "questions").glob("*.md")):
-            page.write_text(answered(page.read_text(encoding="utf-8")), encoding="utf-8")
+        with questions.folder() as folder:
+            for page in sorted(questions.PAGES.glob("*.md")):
+                text = folder.answered(page.read_text(encoding="utf-8"))
+                page.write_text(text, encoding="utf-8")
     for page in sorted(DOCS.glob("*.md")):
         before = page.read_text(encoding="utf-8")
         after = regenerated(before)
