@@ -32,6 +32,10 @@ report *ARGS:
 view *ARGS:
     @toolkit view "$@"
 
+# Say why requests were late: just why traces/opt66-baseline --slowest 5
+why *ARGS:
+    @toolkit why "$@"
+
 # Write a window, some machines or some requests of a trace as one file.
 export *ARGS:
     @toolkit export "$@"

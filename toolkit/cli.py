@@ -156,6 +156,7 @@ VERBS = (
     "report",
     "export",
     "view",
+    "why",
     "plan",
     "compile",
     "catalog",

@@ -20,6 +20,8 @@ from toolkit.trace.store import Store
 if TYPE_CHECKING:
     import polars as pl
 
+    from toolkit.analytics.why import Why
+
 __all__ = ["Broken", "Run", "open"]
 
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI", "PRAGMA"})
@@ -145,6 +147,16 @@ class Run:
         checks = [view for view in self._views.values() if view.layer == "checks"]
         found = [(view, self.frame(f"FROM {view.name}")) for view in checks]
         return [Broken(view.name, view.doc, rows) for view, rows in found if rows.height]
+
+    def why(self, request: int, *, of: str | None = None) -> Why:
+        """Say where one request's end-to-end time went; `of` names its run if several are opened.
+
+        Raises:
+            InputError: there is no such request, or it was not served.
+        """
+        from toolkit.analytics.why import why  # noqa: PLC0415 - it needs Run itself
+
+        return why(self, request, of=of)
 
     # -- setting up ------------------------------------------------------------------------------
 
