@@ -157,6 +157,7 @@ VERBS = (
     "export",
     "view",
     "why",
+    "compare",
     "plan",
     "compile",
     "catalog",

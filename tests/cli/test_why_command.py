@@ -32,7 +32,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp("late")
     made = {}
     for level in ("full", "steps", "requests"):
-        trace = {"level": level, "renderings": []}
+        trace: dict[str, Any] = {"level": level, "renderings": []}
         toolkit.run(toolkit.load(SCENARIO | {"name": level, "trace": trace}), out, report=False)
         made[level] = out / "traces" / level
     return made
