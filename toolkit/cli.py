@@ -154,6 +154,7 @@ VERBS = (
     "run",
     "sql",
     "report",
+    "explain-run",
     "export",
     "view",
     "why",
@@ -167,7 +168,7 @@ VERBS = (
 
 
 def _command(verb: str) -> Command:
-    module = import_module(f"toolkit.commands.{verb}")
+    module = import_module(f"toolkit.commands.{verb.replace('-', '_')}")
     return Command(module.ABOUT, module.add_arguments, module.execute)
 
 

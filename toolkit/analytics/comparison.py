@@ -1,7 +1,7 @@
 """What changed between runs: the scenario's keys, every metric, the same requests, time and money.
 
 Differences and ratios are rows of views (`metric_changes`, `matched_changes`,
-`time_changes`, `money_changes`); which runs are seeds of one deployment says
+`spending_changes`); which runs are seeds of one deployment says
 the view `sides`.  What is computed here is what no view can say: which keys
 differ, and how far seeds let a difference be trusted.
 """
@@ -34,10 +34,9 @@ VIEWS = {
     "run_totals": "run",
     "metrics": "run, rank",
     "metric_changes": "side, rank",
-    "matched_changes": "run, metric DESC",
-    "matched_curve": "run, share",
-    "time_changes": "run, abs(difference_s) DESC, cause",
-    "money_changes": "run, abs(difference_usd) DESC NULLS LAST, cause",
+    "matched_changes": "side, metric DESC",
+    "matched_curve": "side, share",
+    "spending_changes": "side, abs(difference_s) DESC, cause",
 }
 """Views a comparison reads, and the order of their rows."""
 
@@ -105,6 +104,10 @@ class Comparison:
         """Return one metric of a side beside the first one's."""
         return next(row for row in self.rows("metric_changes", side) if row["metric"] == name)
 
+    def _others(self, view: str) -> list[dict[str, Any]]:
+        rows = self.frames[view].to_dicts()
+        return [row | {"run": str(row["run"])} for row in rows if row["side"] > 0]
+
     def as_json(self) -> dict[str, Any]:
         """Return everything as one object."""
         return {
@@ -114,20 +117,11 @@ class Comparison:
             ],
             "changed": [{"key": it.key, "values": it.values} for it in self.changed],
             "metrics": [
-                row
-                | {"run": str(row["run"])}
-                | {"interval": self.intervals.get((row["side"], row["metric"]))}
-                for row in self["metric_changes"].to_dicts()
-                if row["side"] > 0
+                row | {"interval": self.intervals.get((row["side"], row["metric"]))}
+                for row in self._others("metric_changes")
             ],
-            **{
-                name.removesuffix("_changes"): [
-                    row | {"run": str(row["run"]), "base_run": str(row["base_run"])}
-                    for row in self[name].to_dicts()
-                    if row["run"] != row["base_run"]
-                ]
-                for name in ("matched_changes", "time_changes", "money_changes")
-            },
+            "same_requests": self._others("matched_changes"),
+            "spending": self._others("spending_changes"),
             "hung_on_s": [dict(it) for it in self.hung_on],
         }
 
@@ -145,9 +139,10 @@ def compare(paths: Sequence[Path | str]) -> Comparison:
         _require_served(run, frames["run_totals"])
         sides = _sides(run, frames)
         hung = [_hung_on(run, side.run) for side in sides]
+    frames["hung_on"] = _as_frame(sides, hung)
     return Comparison(
         sides=sides,
-        changed=list(_changed(sides)),
+        changed=_changed(sides),
         frames=frames,
         intervals=dict(_intervals(sides, frames["metrics"])),
         hung_on=hung,
@@ -184,17 +179,19 @@ def _sides(run: Run, frames: Mapping[str, pl.DataFrame]) -> list[Side]:
     ]
 
 
-def _changed(sides: Sequence[Side]) -> Iterator[Changed]:
-    """Yield the keys whose values differ, in the order of the scenarios that state them."""
+def _changed(sides: Sequence[Side]) -> list[Changed]:
+    """Return the keys whose values differ: kinds first, then those that every side states."""
     flat = [dict(_flat(side.manifest.get("scenario") or {})) for side in sides]
     keys = dict.fromkeys(key for each in flat for key in each)
     several = any(len(side.runs) > 1 for side in sides)
+    found = []
     for key in keys:
         if key.split(".")[0] in WORDS or (several and key == "workload.seed"):
             continue
         values = tuple(each.get(key) for each in flat)
         if len({json.dumps(value, sort_keys=True) for value in values}) > 1:
-            yield Changed(key, values)
+            found.append(Changed(key, values))
+    return sorted(found, key=lambda it: (not it.key.endswith(".kind"), None in it.values))
 
 
 def _flat(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -216,6 +213,17 @@ def _hung_on(run: Run, name: str) -> dict[str, float]:
         what = _kind(piece)
         sums[what] = sums.get(what, 0) + piece.dur_ns / 1e9
     return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
+def _as_frame(sides: Sequence[Side], hung: Sequence[Mapping[str, float]]) -> pl.DataFrame:
+    import polars as pl  # noqa: PLC0415 - a tenth of a second, only where something is compared
+
+    rows = [
+        (side.run, side.label, what, seconds)
+        for side, each in zip(sides, hung, strict=True)
+        for what, seconds in each.items()
+    ]
+    return pl.DataFrame(rows, ["run", "label", "what", "hung_on_s"], orient="row")
 
 
 def _kind(piece: Piece) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from toolkit.analytics.why import Why
 
-__all__ = ["Broken", "Run", "open"]
+__all__ = ["Broken", "Run", "keep", "open"]
 
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI", "PRAGMA"})
 """Kinds of statements that leave files alone (PIVOT is one of several parts: MULTI)."""
@@ -37,12 +37,18 @@ class Broken:
     rows: pl.DataFrame
 
 
-def open(path: Path | str | Sequence[Path | str], *, threads: int | None = None) -> Run:
+def open(
+    path: Path | str | Sequence[Path | str],
+    *,
+    threads: int | None = None,
+    kept: Sequence[str] = (),
+) -> Run:
     """Open one trace, or several side by side.
 
     `path` is the folder of a run (``traces/opt66-baseline``) or several; every
     view has a column ``run`` with the folder's name, which sorts in the order
-    given.  Nothing is read until it is asked for.
+    given.  Nothing is read until it is asked for.  `kept` are views that are
+    computed once, when first needed, because several others read them.
 
     Raises:
         InputError: a folder is not a run, or a file of it is missing, cut
@@ -51,7 +57,7 @@ def open(path: Path | str | Sequence[Path | str], *, threads: int | None = None)
     paths = [path] if isinstance(path, Path | str) else list(path)
     if not paths:
         raise InputError.one("traces", "", "expected at least one trace", "none")
-    return Run([Store(Path(one)) for one in paths], threads=threads)
+    return Run([Store(Path(one)) for one in paths], threads=threads, kept=kept)
 
 
 class Run:
@@ -61,8 +67,11 @@ class Run:
     hold all.  A connection is not to be shared between threads.
     """
 
-    def __init__(self, stores: Sequence[Store], *, threads: int | None = None) -> None:
+    def __init__(
+        self, stores: Sequence[Store], *, threads: int | None = None, kept: Sequence[str] = ()
+    ) -> None:
         """Connect to opened stores; see :func:`open`."""
+        self._kept = frozenset(kept)
         self.stores = tuple(stores)
         self.names = _names([store.folder for store in stores])
         self._views: Mapping[str, View] = {view.name: view for view in library()}
@@ -195,6 +204,8 @@ class Run:
             for each in needed(view.name, self._views):
                 if each.name not in self._created:
                     self._connection.execute(each.sql)
+                    if each.name in self._kept:
+                        keep(self._connection, each.name)
                     self._created.add(each.name)
 
     def _listing(self, query: str) -> list[View]:
@@ -231,6 +242,14 @@ class Run:
         elif candidates := re.search(r"Candidate bindings: :?\s*(.+)", rest):
             way_out = f"columns near it: {candidates[1]}"
         return InputError.one(_short(query), "", head, "", way_out)
+
+
+def keep(connection: duckdb.DuckDBPyConnection, view: str) -> None:
+    """Put a table with its rows in the place of a view."""
+    connection.execute(f"CREATE TEMP TABLE kept AS FROM {view}")
+    connection.execute(f"DROP VIEW {view}")
+    connection.execute(f"CREATE TABLE {view} AS FROM kept")
+    connection.execute("DROP TABLE kept")
 
 
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:

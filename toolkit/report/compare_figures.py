@@ -40,7 +40,7 @@ def waterfall(
 ) -> Figure:
     """Draw how each side's total comes from the first side's, cause by cause; a panel per side.
 
-    `changes` are the rows of time_changes or money_changes by the label of
+    `changes` are the rows of spending_changes by the label of
     their side; `column` is ``s`` or ``usd``.
     """
     shown = {label: _steps(rows, column) for label, rows in changes.items()}
@@ -149,7 +149,7 @@ def hung_on(sums: Mapping[str, Mapping[str, float]], width: Width) -> Figure:
             left += taken
     style.rows_only(axes, list(sums), 9)
     axes.set_xlim(0, most * 1.01)
-    axes.set_xlabel("one after the other, from 0 to the last token, s")
+    axes.set_xlabel("s, one after the other")
     return drawn
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["content", "write"]
 
-_SAVED = ("metric_changes", "matched_changes", "matched_curve", "time_changes", "money_changes")
+_SAVED = ("metric_changes", "matched_changes", "matched_curve", "spending_changes", "hung_on")
 """Views whose rows are saved beside the page."""
 
 
@@ -68,6 +68,8 @@ def _answer(comparison: Comparison, others: list[Side]) -> Iterator[Block]:
         yield Paragraph(compared.verdict(comparison, side), "lead")
         for line in compared.why(comparison, side):
             yield Paragraph(line)
+    if told := compared.note(comparison):
+        yield Paragraph(told, "note")
     if all(comparison.hung_on):
         sums = {side.label: comparison.hung_on[side.number] for side in comparison.sides}
         yield _figure(
@@ -76,7 +78,6 @@ def _answer(comparison: Comparison, others: list[Side]) -> Iterator[Block]:
             lambda width: compare_figures.hung_on(sums, width),
             "The chain of work, back from the last token through whatever had to be over before "
             "each piece could begin, added up by kind.",
-            "tables/time_changes.csv",
         )
 
 
@@ -92,14 +93,14 @@ def _keys(comparison: Comparison) -> Iterator[Block]:
 
 
 def _time(comparison: Comparison, others: list[Side]) -> Iterator[Block]:
-    changes = {side.label: comparison.rows("time_changes", side) for side in others}
+    changes = {side.label: comparison.rows("spending_changes", side) for side in others}
     said = [
         f"{label} {compared.signed(words.seconds(abs(_whole(rows, 's'))), _whole(rows, 's'))}"
         for label, rows in changes.items()
     ]
     yield _figure(
         comparison,
-        "time_changes",
+        "time",
         lambda width: compare_figures.waterfall(
             changes,
             comparison.sides[0].label,
@@ -111,11 +112,12 @@ def _time(comparison: Comparison, others: list[Side]) -> Iterator[Block]:
         ),
         "Every stage's time from 0 to the last token, by what the stage did, averaged over the "
         "stages: the bars add up to the difference of the makespans exactly.",
+        "tables/spending_changes.csv",
     )
 
 
 def _money(comparison: Comparison, others: list[Side]) -> Iterator[Block]:
-    changes = {side.label: comparison.rows("money_changes", side) for side in others}
+    changes = {side.label: comparison.rows("spending_changes", side) for side in others}
     if any(row["difference_usd"] is None for rows in changes.values() for row in rows):
         yield Paragraph("No price is stated, so there is no bill.", "note")
         return
@@ -125,7 +127,7 @@ def _money(comparison: Comparison, others: list[Side]) -> Iterator[Block]:
     ]
     yield _figure(
         comparison,
-        "money_changes",
+        "money",
         lambda width: compare_figures.waterfall(
             changes,
             comparison.sides[0].label,
@@ -136,6 +138,7 @@ def _money(comparison: Comparison, others: list[Side]) -> Iterator[Block]:
             width,
         ),
         "All machines are paid for from 0 to the last token, whatever they do.",
+        "tables/spending_changes.csv",
     )
 
 

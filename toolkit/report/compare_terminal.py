@@ -39,6 +39,8 @@ def terminal(comparison: Comparison, console: Console, *, everything: bool = Fal
         if everything or not compared.unchanged(comparison, side):
             for line in compared.why(comparison, side):
                 console.print(Text(line))
+            if side.number == 1 and (told := compared.note(comparison)):
+                console.print(Text(told, "dim"))
             _waterfall(comparison, side, console)
     if everything or not all(compared.unchanged(comparison, side) for side in others):
         _metrics(comparison, console, everything=everything)
@@ -63,8 +65,8 @@ def _keys(comparison: Comparison, console: Console, most: int | None) -> None:
 
 def _waterfall(comparison: Comparison, side: Side, console: Console) -> None:
     """Print where the time of an average stage and the money went, and how that differs."""
-    rows = comparison.rows("time_changes", side)
-    money = {row["cause"]: row["difference_usd"] for row in comparison.rows("money_changes", side)}
+    rows = comparison.rows("spending_changes", side)
+    money = {row["cause"]: row["difference_usd"] for row in rows}
     priced = all(value is not None for value in money.values())
     base = comparison.sides[0]
     table = _table("where a stage's time went", base.label, side.label, "change")

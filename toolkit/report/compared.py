@@ -21,6 +21,7 @@ __all__ = [
     "keys",
     "metric_name",
     "missed",
+    "note",
     "same_requests",
     "signed",
     "unchanged",
@@ -48,6 +49,25 @@ HEADLINE = (
 """Metrics that are shown first."""
 
 MINUS = "\N{MINUS SIGN}"
+
+_DOING = {
+    "imbalance": "waiting for microbatches held up at other stages (imbalance)",
+    "early_stop": "with places that ended microbatches left (early stop)",
+    "fill": "in pipelines that fill up",
+    "drain": "in pipelines that run empty",
+    "starved": "waiting for prompts from the prompt machines",
+    "blocked_transfer": "waiting for what is on a link",
+    "blocked_kv": "waiting for room for KV caches",
+    "head_of_line": "held for a microbatch that is not ready",
+    "bubble": "in bubbles",
+    "no_work": "with nothing to do",
+    "waiting": "with an empty pipeline",
+    "finished": "with nothing left to do",
+    "swapping": "swapping KV caches",
+    "failed": "failed",
+    "starting": "starting up",
+}
+"""What a stage did that was no work, in a sentence."""
 
 _HUNG = {
     "prefill": "prompts that pass stage after stage",
@@ -107,7 +127,8 @@ def change_of(metric: str, row: Row) -> str:
 
 def cause(name: str) -> str:
     """Return what a stage did, in words."""
-    return words.PARTS.get(name, name.replace("_", " "))
+    known = words.PARTS | words.LEDGER
+    return known.get(name, name.replace("_", " "))
 
 
 def keys(changed: Sequence[Changed], most: int | None = None) -> list[tuple[str, list[str]]]:
@@ -134,7 +155,7 @@ def verdict(comparison: Comparison, side: Side) -> str:
         f"{side.label} serves its {comparison.metric(side, 'requests')['value']:,.0f} requests in "
         f"{figure('makespan_s', makespan['value'])}, {_against(makespan, base)}"
     ]
-    said.append(f"99 % of them take at most {_than('e2e_p99_ms', late)}")
+    said.append(f"{words.share(0.99)} of them take at most {_than('e2e_p99_ms', late)}")
     if bill["value"] is not None and bill["base_value"] is not None:
         said.append(f"it costs {_than('cost_usd', bill)}")
     return f"{'; '.join(said)}.{_unequal(comparison, side)}"
@@ -177,7 +198,7 @@ def why(comparison: Comparison, side: Side) -> list[str]:
 
     What the first side's hung on is said once, with the second side.
     """
-    rows = comparison.rows("time_changes", side)
+    rows = comparison.rows("spending_changes", side)
     whole = sum(row["difference_s"] for row in rows)
     if not whole:
         return []
@@ -185,18 +206,17 @@ def why(comparison: Comparison, side: Side) -> list[str]:
     enough = [row for row in rows if abs(row["difference_s"]) >= 0.03 * abs(whole)]
     along = [row for row in enough if row["difference_s"] * whole > 0][:3]
     against = [row for row in enough if row["difference_s"] * whole < 0][:3]
+    most = sorted(rows, key=lambda row: -row["base_s"])
     less, more = ("less", "more") if whole < 0 else ("more", "less")
     said = (
         f"Of its {words.seconds(base_s(rows))} a stage of {base.label} spends "
-        f"{words.listed([_share_of(row) for row in rows if row['base_s'] > 0][:3])}. "
+        f"{words.listed([_share_of(row) for row in most if row['base_s'] > 0][:3])}. "
         f"{side.label} spends {words.seconds(abs(whole))} {less} in all: "
         f"{words.listed([_moved(row, less) for row in along])}"
     )
     if against:
         said += f", but {words.listed([_moved(row, more) for row in against])}"
     lines = [f"{said}."]
-    if any(row["cause"].startswith("bubble") for row in along + against):
-        lines.append("A bubble is a stage that stands still while there is work in its pipeline.")
     if all(comparison.hung_on[each.number] for each in (base, side)):
         told = (base, side) if side.number == 1 else (side,)
         lines += [_hung(comparison, each) for each in told]
@@ -209,19 +229,30 @@ def base_s(rows: Sequence[Row]) -> float:
 
 
 def _share_of(row: Row) -> str:
-    return f"{words.seconds(row['base_s'])} in {_doing(row['cause'])}"
+    return f"{words.seconds(row['base_s'])} {_doing(row['cause'])}"
 
 
 def _moved(row: Row, direction: str) -> str:
-    return f"{words.seconds(abs(row['difference_s']))} {direction} in {_doing(row['cause'])}"
+    return f"{words.seconds(abs(row['difference_s']))} {direction} {_doing(row['cause'])}"
 
 
 def _doing(name: str) -> str:
-    return {
-        "bubble": "bubbles",
-        "waiting": "waiting for requests",
-        "finished": "having nothing left to do",
-    }.get(name, cause(name))
+    return _DOING.get(name, f"in {cause(name)}")
+
+
+def note(comparison: Comparison) -> str:
+    """Explain the loss that most of the difference is about, to who has never heard of it."""
+    rows = [row for row in comparison["spending_changes"].to_dicts() if row["side"] > 0]
+    told = [row["cause"] for row in rows if row["cause"] in _NOTES and row["difference_s"]]
+    return _NOTES[told[0]] if told else ""
+
+
+_NOTES = {
+    "imbalance": "A stage works on one microbatch at a time, and a prompt takes it much longer than "
+    "a token: whoever is behind a prompt reaches the next stage late, and that stage stands still "
+    "meanwhile. This is imbalance, the commonest of pipeline bubbles.",
+    "bubble": "A bubble is a stage that stands still while there is work in its pipeline.",
+}
 
 
 def hung_name(what: str) -> str:

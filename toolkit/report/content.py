@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from toolkit.report import figures, style, words
+from toolkit.report import figures, ledger_figures, style, words
 from toolkit.report.document import (
     Block,
     Document,
@@ -34,12 +34,17 @@ _TERMS = (
     "latency_percentiles",
     "stage_time",
     "pipeline_work",
+    "time_ledger",
+    "idle_causes",
+    "pipeline_load",
+    "dominant_causes",
     "utilisation",
     "request_time",
     "throughput_windows",
     "transfer_summary",
     "cost",
-    "cost_parts",
+    "cost_ledger",
+    "unit_costs",
     "timeline",
 )
 """Views whose definitions are printed."""
@@ -66,6 +71,7 @@ def content(
         sections = [
             Section("Answer", list(_answer(findings))),
             Section("Why", list(_why(findings))),
+            Section("Where the time went", list(_time(findings))),
             Section("Cost", list(_cost(findings))),
             Section("Latency", list(_latency(findings))),
             Section("Throughput over time", [_throughput_figure(findings)]),
@@ -109,6 +115,7 @@ def _headline(findings: Findings) -> Table:
 
 def _why(findings: Findings) -> Iterator[Block]:
     yield Lines([_split(line) for line in findings.answer()[1:]])
+    yield Lines([(each.label, " ".join(each.sentences)) for each in findings.explanations()])
     yield Paragraph(
         "A bubble is a stage that stands still while there is work in its pipeline: a decode "
         "pass is short, a prompt pass long, and whoever follows a prompt through the stages "
@@ -136,60 +143,151 @@ def _why(findings: Findings) -> Iterator[Block]:
         )
     yield _figure(
         findings,
-        "utilisation",
-        lambda width: figures.utilisation(findings["utilisation"], findings.labels, width),
-        "The number is the share of the makespan in which the stage worked, in percent.",
-    )
-    yield _figure(
-        findings,
         "e2e_parts",
         lambda width: figures.e2e(findings["e2e_parts"], findings.labels, width),
         "From arrival to the last token, averaged over requests; the parts add up exactly.",
     )
 
 
+def _time(findings: Findings) -> Iterator[Block]:
+    yield Paragraph(
+        "The time ledger: every nanosecond of every stage between 0 and the makespan belongs to "
+        "one cause, and the causes of a stage add up to the makespan exactly.",
+        "note",
+    )
+    yield _figure(
+        findings,
+        "time_ledger",
+        lambda width: ledger_figures.stages(findings["time_ledger"], findings.labels, width),
+        "The number is the share of the makespan in which the stage worked, in percent.",
+    )
+    if findings["time_ledger_windows"].height:
+        yield _figure(
+            findings,
+            "time_ledger_windows",
+            lambda width: ledger_figures.over_time(
+                findings["time_ledger_windows"], findings.labels, width
+            ),
+            "Share of the stages' time in each window, all runs on one clock.",
+        )
+    if any(level != "full" for level in findings["runs"]["level"].to_list()):
+        yield Paragraph(
+            "Below trace level `full` the spans that tell the kinds of bubble apart are not kept: "
+            "there a bubble is one cause, and nothing is drawn over time.",
+            "note",
+        )
+    yield _ledger_table(findings)
+
+
+def _ledger_table(findings: Findings) -> Table:
+    """Return the share of each cause in the stages' time, role by role."""
+    shares = {
+        (str(row["run"]), row["role"], row["cause"]): row["share"]
+        for row in findings["role_ledger"].to_dicts()
+        if row["kind"] == "stage"
+    }
+    columns = list(dict.fromkeys((run, role) for run, role, _ in shares))
+    causes = [cause for cause in words.LEDGER if any(key[2] == cause for key in shares)]
+
+    def name(run: str, role: str) -> str:
+        return findings.labels[run] + ("" if role == "colocated" else f", {role}")
+
+    return Table(
+        ["share of stage time", *(name(*column) for column in columns)],
+        [
+            [
+                words.LEDGER[cause],
+                *(
+                    words.share(shares[run, role, cause]) if (run, role, cause) in shares else ""
+                    for run, role in columns
+                ),
+            ]
+            for cause in causes
+        ],
+    )
+
+
 def _cost(findings: Findings) -> Iterator[Block]:
     yield _figure(
         findings,
-        "cost_parts",
-        lambda width: figures.cost(findings["cost_parts"], findings.labels, width),
-        "All machines are paid for the whole makespan.",
+        "cost_uses",
+        lambda width: ledger_figures.cost(findings["cost_uses"], findings.labels, width),
+        "All machines are paid for the whole makespan; the dollars of a bar add up to the bill.",
     )
-    rows = findings["cost"].to_dicts()
+    rows = findings["unit_costs"].to_dicts()
+    hours = {str(row["run"]): row for row in findings["cost"].to_dicts()}
+    good = any(row["usd_per_good_request"] is not None for row in rows)
+    columns = {
+        "bill": "cost_usd",
+        "not useful": "wasted_usd",
+        "per 1000 requests": "usd_per_1000_requests",
+        **({"per good request": "usd_per_good_request"} if good else {}),
+        "per million input tokens": "usd_per_million_input_tokens",
+        "per million output tokens": "usd_per_million_output_tokens",
+    }
     yield Table(
-        [
-            "",
-            "machines",
-            "machine-hours",
-            "bill",
-            "per 1000 requests",
-            "per million input tokens",
-            "per million output tokens",
-        ],
+        ["", "machines", "machine-hours", *columns],
         [
             [
-                label,
-                f"{row['machines']}",
-                words.amount(row["machine_hours"]),
-                *(
-                    words.dollars(row[column])
-                    for column in (
-                        "cost_usd",
-                        "usd_per_1000_requests",
-                        "usd_per_million_input_tokens",
-                        "usd_per_million_output_tokens",
-                    )
-                ),
+                findings.labels[str(row["run"])],
+                f"{hours[str(row['run'])]['machines']}",
+                words.amount(hours[str(row["run"])]["machine_hours"]),
+                *(words.dollars(row[column]) for column in columns.values()),
             ]
-            for label, row in zip(findings.labels.values(), rows, strict=True)
+            for row in rows
         ],
     )
     yield Paragraph(
         "No price is stated, so there is no bill."
-        if any(row["note"] for row in rows)
-        else "Per million input tokens and per million output tokens each divide the whole bill.",
+        if any(row["cost_usd"] is None for row in rows)
+        else "The bill is split between input and output tokens: the dollars of each role's "
+        "machines in proportion to the time its stages spent on prefill and on decode.",
         "note",
     )
+    yield from _energy(findings, rows)
+
+
+def _energy(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
+    """Say what the machines drew, and where the watts and the price are from."""
+    if any(row["energy_kwh"] is not None for row in rows):
+        carbon = any(row["co2_g"] is not None for row in rows)
+        yield Table(
+            ["", "energy", "per output token", *(["CO2", "per request"] if carbon else [])],
+            [
+                [
+                    findings.labels[str(row["run"])],
+                    _with_unit(row["energy_kwh"], "kWh"),
+                    _with_unit(row["joules_per_output_token"], "J"),
+                    *(
+                        [_with_unit(row["co2_g"], "g"), _with_unit(row["co2_g_per_request"], "g")]
+                        if carbon
+                        else []
+                    ),
+                ]
+                for row in rows
+            ],
+        )
+    unknown = [findings.labels[str(row["run"])] for row in rows if row["energy_kwh"] is None]
+    if unknown:
+        yield Paragraph(
+            f"No energy for {words.listed(unknown)}: it takes the watts of a machine at work and "
+            "idle, from the catalog or the scenario (hardware.busy_w_per_machine, "
+            "idle_w_per_machine).",
+            "note",
+        )
+    elif all(row["co2_g"] is None for row in rows):
+        yield Paragraph("No carbon: the scenario states no hardware.co2_g_per_kwh.", "note")
+    yield Lines(
+        [
+            (heading, text)
+            for heading, column in (("Price", "price_source"), ("Power", "power_source"))
+            for text in dict.fromkeys(row[column] for row in rows if row[column])
+        ]
+    )
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return "–" if value is None else f"{words.amount(value)} {unit}"
 
 
 def _latency(findings: Findings) -> Iterator[Block]:

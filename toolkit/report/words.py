@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "CAUSES",
+    "LEDGER",
     "PARTS",
     "amount",
     "bytes_of",
@@ -32,6 +33,28 @@ PARTS = {
     "finished": "nothing left to do",
 }
 """Parts of a stage's time, in the order in which they are shown."""
+
+LEDGER = {
+    "prefill": "prefill",
+    "decode": "decode",
+    "mixed": "prefill and decode",
+    "other": "other work",
+    "swapping": "swapping",
+    "imbalance": "imbalance",
+    "early_stop": "early stop",
+    "fill": "fill",
+    "drain": "drain",
+    "starved": "waiting for prompts",
+    "head_of_line": "behind one not ready",
+    "bubble": "bubble",
+    "blocked_transfer": "waiting for a link",
+    "blocked_kv": "no KV room",
+    "failed": "failed",
+    "starting": "starting",
+    "waiting": "empty pipeline",
+    "no_work": "no work",
+}
+"""Causes of the time ledger, in the order in which they are shown."""
 
 CAUSES = {
     "work": "own work",

@@ -77,6 +77,17 @@ def _a_stage_has_a_layer(scenario: Scenario) -> Iterator[Finding]:
         )
 
 
+def _idle_takes_no_more_than_work(scenario: Scenario) -> Iterator[Finding]:
+    hardware = scenario.document.get("hardware", {})
+    idle, busy = hardware.get("idle_w_per_machine"), hardware.get("busy_w_per_machine")
+    if idle is not None and busy is not None and idle > busy:
+        yield Finding(
+            ("hardware", "idle_w_per_machine"),
+            f"expected at most busy_w_per_machine, {busy:g} W",
+            f"{idle:g} W",
+        )
+
+
 def _heads_go_together(scenario: Scenario) -> Iterator[Finding]:
     model = scenario.model
     if model and (model.kv_heads > model.heads or model.heads % model.kv_heads):
@@ -351,6 +362,7 @@ _COUNTS: tuple[Check, ...] = (
     _machines_add_up,
     _a_stage_has_a_layer,
     _heads_go_together,
+    _idle_takes_no_more_than_work,
     _equal_work_divides,
     _window_and_percentiles_ascend,
     _output_bounds_ascend,

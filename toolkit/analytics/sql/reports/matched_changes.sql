@@ -1,26 +1,29 @@
--- How the same requests fared in two runs: the distribution of their differences.
--- Grain: one row per run that is not its own base, and metric.
+-- How the same requests fared on two sides of a comparison: the distribution of their differences.
+-- Grain: one row per side but the first (`run` is its first run) and metric.
 -- Reads: sides, run_totals, matched_requests.
--- Units: seconds; negative is faster than in the base run.
--- Definition: matched as in matched_requests; `requests` and `base_requests` are how many there were;
--- quantiles by linear interpolation, each request counting once.
+-- Units: seconds; negative is faster than on the first side.
+-- Definition: matched as in matched_requests, each run of a side with its base run; `requests` and
+-- `base_requests` are how many there were; quantiles by linear interpolation, each request once.
 CREATE OR REPLACE VIEW matched_changes AS
 WITH
     differences AS (
-        SELECT run, metric, count, difference_ns / 1e9 AS difference_s
+        SELECT sides.side, one.metric, matched_requests.count, one.difference_ns / 1e9 AS difference_s
         FROM matched_requests
+        JOIN sides USING (run)
         CROSS JOIN LATERAL (
-            VALUES ('ttft', ttft_ns - base_ttft_ns), ('e2e', e2e_ns - base_e2e_ns)
+            VALUES
+                ('ttft', matched_requests.ttft_ns - matched_requests.base_ttft_ns),
+                ('e2e', matched_requests.e2e_ns - matched_requests.base_e2e_ns)
         ) AS one (metric, difference_ns)
-        WHERE run <> base_run
+        WHERE sides.side > 0
     ),
     each_request AS (
-        SELECT run, metric, unnest(repeat([difference_s], count)) AS difference_s
+        SELECT side, metric, unnest(repeat([difference_s], count)) AS difference_s
         FROM differences
     ),
     spread AS (
         SELECT
-            run,
+            side,
             metric,
             count(*) AS matched,
             count(*) FILTER (difference_s < 0) AS faster,
@@ -30,15 +33,27 @@ WITH
             avg(difference_s ORDER BY difference_s) AS mean_s,
             max(difference_s) AS max_s
         FROM each_request
-        GROUP BY run, metric
+        GROUP BY side, metric
+    ),
+    served AS (
+        SELECT
+            sides.side,
+            min_by(sides.run, sides.ordinal) AS run,
+            sum(totals.requests)::BIGINT AS requests,
+            sum(base_totals.requests)::BIGINT AS base_requests
+        FROM sides
+        JOIN run_totals AS totals ON totals.run = sides.run
+        JOIN run_totals AS base_totals ON base_totals.run = sides.base_run
+        WHERE sides.side > 0
+        GROUP BY sides.side
     )
 SELECT
-    sides.run,
-    sides.base_run,
-    metric.metric,
+    served.run,
+    served.side,
+    measured.metric,
     coalesce(spread.matched, 0) AS matched,
-    totals.requests,
-    base_totals.requests AS base_requests,
+    served.requests,
+    served.base_requests,
     coalesce(spread.faster, 0) AS faster,
     coalesce(spread.slower, 0) AS slower,
     spread.min_s,
@@ -49,10 +64,7 @@ SELECT
     spread.at_s[4] AS p75_s,
     spread.at_s[5] AS p95_s,
     spread.max_s
-FROM sides
-JOIN run_totals AS totals ON totals.run = sides.run
-JOIN run_totals AS base_totals ON base_totals.run = sides.base_run
-CROSS JOIN (VALUES ('ttft'), ('e2e')) AS metric (metric)
-LEFT JOIN spread ON spread.run = sides.run AND spread.metric = metric.metric
-WHERE sides.run <> sides.base_run
-ORDER BY sides.run, metric.metric DESC;
+FROM served
+CROSS JOIN (VALUES ('ttft'), ('e2e')) AS measured (metric)
+LEFT JOIN spread ON spread.side = served.side AND spread.metric = measured.metric
+ORDER BY served.side, measured.metric DESC;
