@@ -36,6 +36,10 @@ view *ARGS:
 why *ARGS:
     @toolkit why "$@"
 
+# Say what changed between runs: just compare traces/a traces/b
+compare *ARGS:
+    @toolkit compare "$@"
+
 # Write a window, some machines or some requests of a trace as one file.
 export *ARGS:
     @toolkit export "$@"

@@ -40,6 +40,9 @@ VIEWS = {
 }
 """Views a comparison reads, and the order of their rows."""
 
+KEPT = ("sides", "metrics", "matched_requests", "stage_time", "stage_spending")
+"""Views that several others read, computed once."""
+
 WORDS = frozenset({"name", "title", "question", "variant", "schema_version", "trace", "report"})
 """Parts of a scenario that change nothing about what happens."""
 
@@ -134,7 +137,7 @@ def compare(paths: Sequence[Path | str]) -> Comparison:
     """
     if len(paths) < 2:
         raise InputError.one("toolkit compare", "", "expected at least two traces", str(len(paths)))
-    with open_runs(paths) as run:
+    with open_runs(paths, kept=KEPT) as run:
         frames = {view: run.frame(f"FROM {view} ORDER BY {by}") for view, by in VIEWS.items()}
         _require_served(run, frames["run_totals"])
         sides = _sides(run, frames)

@@ -58,7 +58,7 @@ def waterfall(
     )
     for panel, (label, rows) in zip(axes, changes.items(), strict=True):
         before = sum(row[f"base_{column}"] for row in rows)
-        _fall(panel, base, label, before, shown[label], tell, most)
+        _fall(panel, base, label, before, shown[label], tell, most, narrow=width.narrow)
     axes[-1].set_xlabel(unit)
     return drawn
 
@@ -86,13 +86,14 @@ def _fall(
     steps: Sequence[tuple[str, float]],
     tell: Callable[[float], str],
     most: float,
+    *,
+    narrow: bool,
 ) -> None:
-    at, boxes = before, []
+    at = before
     rectangles(axes, [(0, -0.36, before, 0.72)], TOTAL)
     _tell(axes, before, 0, tell(before), most)
     for place, (_, change) in enumerate(steps, 1):
         left, wide = min(at, at + change), abs(change)
-        boxes.append((left, place, wide))
         rectangles(axes, [(left, place - 0.36, wide, 0.72)], LESS if change < 0 else MORE)
         axes.plot([at, at], [place - 1 + 0.36, place - 0.36], color="#999999", linewidth=0.8)
         _tell(axes, left + wide, place, signed(tell(abs(change)), change), most)
@@ -102,7 +103,7 @@ def _fall(
     rectangles(axes, [(0, last - 0.36, at, 0.72)], TOTAL)
     _tell(axes, at, last, tell(at), most)
     style.rows_only(axes, [base, *(name for name, _ in steps), label], 9)
-    axes.set_xlim(0, most * 1.2)
+    axes.set_xlim(0, most * (1.45 if narrow else 1.2))
 
 
 def _tell(axes: Axes, x: float, place: int, text: str, most: float) -> None:

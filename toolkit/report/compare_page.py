@@ -105,7 +105,7 @@ def _time(comparison: Comparison, others: list[Side]) -> Iterator[Block]:
             changes,
             comparison.sides[0].label,
             "s",
-            "time of an average stage from 0 to the end of the run, s",
+            "time of an average stage, s",
             words.seconds,
             f"From {comparison.sides[0].label}'s makespan, cause by cause: {words.listed(said)}",
             width,

@@ -248,9 +248,9 @@ def note(comparison: Comparison) -> str:
 
 
 _NOTES = {
-    "imbalance": "A stage works on one microbatch at a time, and a prompt takes it much longer than "
-    "a token: whoever is behind a prompt reaches the next stage late, and that stage stands still "
-    "meanwhile. This is imbalance, the commonest of pipeline bubbles.",
+    "imbalance": "A stage works on one microbatch at a time, and a prompt takes it much longer "
+    "than a token: whoever is behind a prompt reaches the next stage late, and that stage stands "
+    "still meanwhile. This is imbalance, the commonest of pipeline bubbles.",
     "bubble": "A bubble is a stage that stands still while there is work in its pipeline.",
 }
 

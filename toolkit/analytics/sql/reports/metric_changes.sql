@@ -2,38 +2,42 @@
 -- Grain: one row per side (`run` is its first run) and metric.  Reads: metrics, sides.
 -- Units: in the metric's name.
 -- Definition: a side's value is the mean over its runs (one for each seed); difference = value -
--- base_value, ratio = value / base_value.
+-- base_value, ratio = value / base_value.  A metric that only some sides have is NULL for the others.
 CREATE OR REPLACE VIEW metric_changes AS
 WITH
-    of_sides AS (
+    known AS (
         SELECT
             sides.side,
-            min_by(sides.run, sides.ordinal) AS run,
             metrics.rank,
-            metrics.metric,
-            any_value(metrics.better) AS better,
             count(metrics.value) AS runs,
             avg(metrics.value ORDER BY sides.ordinal) AS value
         FROM metrics
         JOIN sides USING (run)
-        GROUP BY sides.side, metrics.rank, metrics.metric
+        GROUP BY sides.side, metrics.rank
     ),
-    base AS (
-        SELECT rank, value AS base_value
-        FROM of_sides
-        WHERE side = 0
+    every_side AS (
+        SELECT side, min_by(run, ordinal) AS run
+        FROM sides
+        GROUP BY side
+    ),
+    every_metric AS (
+        SELECT rank, metric, any_value(better) AS better
+        FROM metrics
+        GROUP BY rank, metric
     )
 SELECT
-    of_sides.run,
-    of_sides.side,
-    of_sides.rank,
-    of_sides.metric,
-    of_sides.better,
-    of_sides.runs,
-    base.base_value,
-    of_sides.value,
-    of_sides.value - base.base_value AS difference,
-    of_sides.value / nullif(base.base_value, 0) AS ratio
-FROM of_sides
-LEFT JOIN base USING (rank)
-ORDER BY of_sides.side, of_sides.rank;
+    every_side.run,
+    every_side.side,
+    every_metric.rank,
+    every_metric.metric,
+    every_metric.better,
+    coalesce(known.runs, 0) AS runs,
+    base.value AS base_value,
+    known.value,
+    known.value - base.value AS difference,
+    known.value / nullif(base.value, 0) AS ratio
+FROM every_side
+CROSS JOIN every_metric
+LEFT JOIN known ON known.side = every_side.side AND known.rank = every_metric.rank
+LEFT JOIN known AS base ON base.side = 0 AND base.rank = every_metric.rank
+ORDER BY every_side.side, every_metric.rank;
