@@ -242,9 +242,11 @@ def _doing(name: str) -> str:
 
 def note(comparison: Comparison) -> str:
     """Explain the loss that most of the difference is about, to who has never heard of it."""
-    rows = [row for row in comparison["spending_changes"].to_dicts() if row["side"] > 0]
-    told = [row["cause"] for row in rows if row["cause"] in _NOTES and row["difference_s"]]
-    return _NOTES[told[0]] if told else ""
+    for side in comparison.sides[1:]:
+        for row in comparison.rows("spending_changes", side)[:2]:  # the largest come first
+            if row["cause"] in _NOTES and row["difference_s"]:
+                return _NOTES[row["cause"]]
+    return ""
 
 
 _NOTES = {
