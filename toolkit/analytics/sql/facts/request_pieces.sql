@@ -1,24 +1,36 @@
 -- The life of each request, piece by piece: what it waited for and when it was worked on.
 -- Grain: one row per served entry and uninterrupted piece; those of an entry lie end to end from its
--- arrival to its finish.  Reads: requests, request_waits.
+-- arrival to its finish.  Reads: runs, requests, request_waits.
 -- Units: nanoseconds since the start of the simulation; nanoseconds.
 -- Definition: what is no wait is work, `prefill` up to the prompt's end on its last stage and
--- `decode` after it, the hand-over of activations between stages included.  Entries whose waits are
--- sums (trace level `requests`) have no pieces.
+-- `decode` after it, the hand-over of activations between stages included.  Empty at trace level
+-- `requests`, where waits are sums.
 CREATE OR REPLACE VIEW request_pieces AS
 WITH
     whole AS (
-        SELECT run, request, arrival_ns, coalesce(prefill_end_ns, finish_ns) AS prefill_end_ns, finish_ns
+        SELECT
+            requests.run,
+            requests.request,
+            requests.arrival_ns,
+            coalesce(requests.prefill_end_ns, requests.finish_ns) AS prefill_end_ns,
+            requests.finish_ns
         FROM requests
-        WHERE
-            outcome = 'served'
-            AND (run, request) NOT IN (SELECT (run, request) FROM request_waits WHERE summed)
+        JOIN runs USING (run)
+        WHERE requests.outcome = 'served' AND runs.level <> 'requests'
     ),
     -- Waits, and the moments at which work begins to be something else, in order of time.
     edges AS (
-        SELECT run, request, cause, on_request, on_track, from_ns, until_ns
+        SELECT
+            request_waits.run,
+            request,
+            cause,
+            on_request,
+            on_track,
+            from_ns,
+            until_ns
         FROM request_waits
-        WHERE NOT summed
+        JOIN runs USING (run)
+        WHERE runs.level <> 'requests'
         UNION ALL
         SELECT run, request, NULL, NULL, NULL, moment.at_ns, moment.at_ns
         FROM whole
@@ -35,9 +47,16 @@ WITH
             ) AS before_ns
         FROM edges
     )
-SELECT run, request, cause AS part, on_request, on_track, from_ns, until_ns, until_ns - from_ns AS dur_ns
+SELECT
+    run,
+    request,
+    cause AS part,
+    on_request,
+    on_track,
+    from_ns,
+    until_ns,
+    until_ns - from_ns AS dur_ns
 FROM spaced
-SEMI JOIN whole USING (run, request)
 WHERE cause IS NOT NULL
 UNION ALL
 SELECT
