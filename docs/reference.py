@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -122,33 +123,76 @@ def played(page: str) -> str:
     return CONSOLE.sub(lambda part: part[1] + _output(part[2].split()) + part[3], page)
 
 
+def _toolkit(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder at 80 columns."""
+    return subprocess.run(
+        [sys.executable, "-m", "toolkit", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
 def _output(words: list[str]) -> str:
     """Return what a command prints at 80 columns, `...` for the tables after the first."""
     words = [str(ROOT / word) if word.startswith("scenarios/") else word for word in words]
     with tempfile.TemporaryDirectory(prefix="toolkit-docs-") as folder:
-        done = subprocess.run(
-            [sys.executable, "-m", "toolkit", *words],
-            cwd=folder,
-            env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "NO_COLOR": "1"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = _toolkit(words, Path(folder))
     lines = [line.rstrip() for line in done.stdout.strip("\n").splitlines()]
     table = next(number for number, line in enumerate(lines) if line.startswith(" latency"))
     ends = next(number for number, line in enumerate(lines) if line.startswith("trace:"))
     return "\n".join([*lines[:table], "...", *lines[ends:], ""])
 
 
+QUESTIONS = DOCS / "questions"
+BLOCK = re.compile(r"```console\n\$ toolkit (.*?)```", re.DOTALL)
+
+
+def answered(page: str, folder: Path) -> str:
+    """Return a page of `questions/` with the true output of its commands, run in `folder`."""
+
+    def told(block: re.Match[str]) -> str:
+        command, words = _command(block[1].splitlines())
+        done = _toolkit(words, folder)
+        lines = [line.rstrip() for line in done.stdout.strip("\n").splitlines()]
+        return "\n".join([f"```console\n$ toolkit {command}", *lines, "```"])
+
+    return BLOCK.sub(told, page)
+
+
+def _command(lines: list[str]) -> tuple[str, list[str]]:
+    """Return the command a block starts with, which ends where its quotes do, and its words."""
+    for count in range(1, len(lines) + 1):
+        command = "\n".join(lines[:count])
+        try:
+            return command, shlex.split(command)
+        except ValueError:
+            continue
+    raise ValueError(f"no end of the command: {lines[0]}")
+
+
+def traces_in_question(folder: Path) -> None:
+    """Make the traces that the pages of `questions/` ask, without drawing anything."""
+    scenario = str(ROOT / "scenarios" / "opt66.toml")
+    _toolkit(["run", scenario, "--no-report", "--set", "trace.renderings=[]"], folder)
+
+
 def main() -> int:
     """Rewrite every page; return how many were stale where `--check` only asks.
 
-    The README's command is not run for `--check`: a test of its own does.
+    The commands of the README and of `questions/` are not run for `--check`: tests of their own do.
     """
     stale = 0
     if "--check" not in sys.argv:
         readme = ROOT / "README.md"
         readme.write_text(played(readme.read_text(encoding="utf-8")), encoding="utf-8")
+        with tempfile.TemporaryDirectory(prefix="toolkit-docs-") as folder:
+            traces_in_question(Path(folder))
+            for page in sorted(QUESTIONS.glob("*.md")):
+                text = answered(page.read_text(encoding="utf-8"), Path(folder))
+                page.write_text(text, encoding="utf-8")
     for page in sorted(DOCS.glob("*.md")):
         before = page.read_text(encoding="utf-8")
         after = regenerated(before)

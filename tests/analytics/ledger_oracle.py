@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from toolkit.trace.columns import NAMES
@@ -210,7 +211,7 @@ class Oracle:
                  for time in (w["from_ns"], w["until_ns"])}  # fmt: skip
         cuts |= {link["ts_ns"] for link in self._links_into(span, until)}
         inside = sorted(cut for cut in cuts if since <= cut <= until)
-        for begin, end in zip(inside, inside[1:], strict=False):
+        for begin, end in pairwise(inside):
             yield begin, end, self._cause(track, begin, since, until, span)
 
     def _links_into(self, span: Row | None, until: int) -> list[Row]:

@@ -105,6 +105,10 @@ def work_longer_than_there_is_work(rows: Rows) -> None:
     first(rows, track=0)["busy_ns"] += 10**9
 
 
+def lose_a_stage(rows: Rows) -> None:
+    rows.remove(first(rows, track=0))
+
+
 def wait_beyond_the_end(rows: Rows) -> None:
     rows[0]["until_ns"] += 10**9
 
@@ -148,6 +152,10 @@ DAMAGE: list[tuple[str, Callable[[Rows], None], str]] = [
     ("requests", give_the_first_token_later, "first_token_follows_the_rule"),
     ("totals", add_up_wrongly, "totals_are_spans"),
     ("totals", work_longer_than_there_is_work, "stage_time_adds_up"),
+    ("totals", add_up_wrongly, "time_ledger_adds_up"),
+    ("spans", let_a_stage_do_two_things_at_once, "time_ledger_is_a_partition"),
+    ("totals", add_up_wrongly, "bubbles_are_idle_causes"),
+    ("tracks", lose_a_stage, "cost_ledger_is_the_bill"),
     ("waits", wait_beyond_the_end, "waits_lie_inside"),
     ("waits", wait_for_two_things_at_once, "waits_do_not_overlap"),
     ("waits", wait_for_two_things_at_once, "work_is_spans"),

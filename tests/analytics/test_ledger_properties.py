@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import deployments
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,9 +17,6 @@ from toolkit.analytics.memory import InMemory
 from toolkit.scenario.model import Scenario, Trace
 from toolkit.simulator import simulate
 from toolkit.trace.columns import NULL, TABLES, Chunk
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "simulator"))
-import deployments  # noqa: E402 - of the tests next door
 
 MANY = 12
 """Scenarios opened together: the views answer for all of them at once."""
@@ -58,7 +54,8 @@ def manifest(scenario: Scenario) -> dict[str, Any]:
 
 
 def opened(played: Sequence[tuple[Scenario, Sequence[Chunk]]]) -> InMemory:
-    return InMemory([(manifest(scenario), chunks) for scenario, chunks in played])
+    runs = [(manifest(scenario), chunks) for scenario, chunks in played]
+    return InMemory(runs, kept=["idle_causes", "time_ledger"])
 
 
 def play(scenario: Scenario, level: Any) -> tuple[Scenario, list[Chunk]]:

@@ -118,7 +118,13 @@ def documents(draw: st.DrawFn) -> Document:
             "machines": machines,
             "machine": "4xA100-80GB",
             "link": draw(link),
-            **draw(optional(price_usd_per_machine_hour=st.floats(0, 100))),
+            **draw(
+                optional(
+                    price_usd_per_machine_hour=st.floats(0, 100),
+                    co2_g_per_kwh=st.floats(0, 1000),
+                    idle_w_per_machine=st.floats(0, 1600),
+                )
+            ),
         },
         "model": {"use": "OPT-13B", **draw(optional(bytes_per_kv_value=st.floats(0.5, 2)))},
         "deployment": deployment,

@@ -67,9 +67,10 @@ def _check_scenario(path: Path, sets: Sequence[str]) -> str:
 
 
 def _check_trace(path: Path) -> str:
-    import toolkit
+    from toolkit import analytics
 
-    broken = toolkit.open(path).check()
+    with analytics.open(path, kept=["idle_causes"]) as opened:
+        broken = opened.check()
     if broken:
         lines = [f"{path}: {len(broken)} broken invariant{'s'[: len(broken) > 1]}"]
         lines += [f"  {each.name}: {len(each.rows)} rows\n      {each.doc}" for each in broken]

@@ -86,6 +86,8 @@ def explained(run: str, label: str, rows: Sequence[Row]) -> Explanation:
         return Explanation(run, label, *_NOTHING_LOST, rows)
     largest = rows[0]
     because, change = _BECAUSE[largest["cause"]], _CHANGE[largest["cause"]]
+    if largest["role"] != "colocated":
+        change = _CHANGE_APART.get(largest["cause"], change)
     return Explanation(
         run,
         label,
@@ -202,8 +204,8 @@ _CHANGE = {
     "fill": "More requests at once, smaller microbatches or fewer stages would change it",
     "drain": "More requests behind the last one, or fewer stages, would change it",
     "starved": "More prompt machines and fewer token machines would change it",
-    "blocked_transfer": "A faster link, more links at once (per_nic) or layerwise transfer would "
-    "change it",
+    "blocked_transfer": "A faster link, or fewer bytes over it (shorter prompts, a KV cache of "
+    "fewer bytes a token), would change it",
     "blocked_kv": "More memory for KV caches (smaller microbatches, more stages, a KV buffer on "
     "the token side) would change it",
     "head_of_line": 'Serving whoever is ready (discipline = "event") would change it',
@@ -216,3 +218,9 @@ _CHANGE = {
     "waiting": "Trace level full would tell what it waits for",
 }
 """What would make a cause smaller."""
+
+_CHANGE_APART = {
+    "imbalance": "Microbatches more alike (prompts of one length together, smaller ones) would "
+    "change it",
+}
+"""What would, where prompts have machines of their own already."""

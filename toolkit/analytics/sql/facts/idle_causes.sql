@@ -1,5 +1,5 @@
--- Why each stage stood still: every pause, cut wherever its cause changes.  At level `full` only.
--- Grain: one row per stage and stretch of one cause.
+-- Why each stage stood still: every pause, cut wherever its cause may change.  At level `full` only.
+-- Grain: one row per stage and stretch of one cause; neighbours may have the same.
 -- Reads: idle_intervals, pipeline_load, tracks, runs, requests, waits, spans.
 -- Units: nanoseconds; `in_pipeline`: there was work in the stage's pipeline, so this is a bubble.
 -- Definition: a stage stands still for the microbatch that it works for next; what that one did

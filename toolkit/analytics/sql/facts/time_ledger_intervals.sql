@@ -1,6 +1,7 @@
 -- What each stage and each link did at every moment between 0 and the makespan, and why it stood
 -- still where it did.  At trace level `full` only: elsewhere spans are not all kept.
--- Grain: one row per track and stretch of one cause; the stretches of a track cover 0 .. makespan.
+-- Grain: one row per track and stretch of one cause (neighbours may have the same); the stretches of
+-- a track cover 0 .. makespan.
 -- Reads: spans, runs, tracks, run_totals, idle_causes.
 -- Units: nanoseconds.
 -- Definition: causes as in time_ledger.
