@@ -36,6 +36,14 @@ terms *ARGS:
 view *ARGS:
     @toolkit view "$@"
 
+# Say why requests were late: just why traces/opt66-baseline --slowest 5
+why *ARGS:
+    @toolkit why "$@"
+
+# Say what changed between runs: just compare traces/a traces/b
+compare *ARGS:
+    @toolkit compare "$@"
+
 # Write a window, some machines or some requests of a trace as one file.
 export *ARGS:
     @toolkit export "$@"

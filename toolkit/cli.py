@@ -161,6 +161,8 @@ VERBS = (
     "terms",
     "export",
     "view",
+    "why",
+    "compare",
     "plan",
     "compile",
     "catalog",

@@ -164,6 +164,7 @@ DAMAGE: list[tuple[str, Callable[[Rows], None], str]] = [
     ("waits", wait_beyond_the_end, "waits_lie_inside"),
     ("waits", wait_for_two_things_at_once, "waits_do_not_overlap"),
     ("waits", wait_for_two_things_at_once, "work_is_spans"),
+    ("waits", wait_for_two_things_at_once, "request_parts_add_up"),
     ("waits", wait_a_little_longer_than_true, "work_is_spans"),
     ("flows", flow_into_nothing, "flows_resolve"),
     ("counters", keep_a_cache, "counters_return_to_zero"),

@@ -26,6 +26,8 @@ from toolkit.trace.store import Store
 if TYPE_CHECKING:
     import polars as pl
 
+    from toolkit.analytics.why import Why
+
 __all__ = ["Broken", "Run", "keep", "open"]
 
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI", "PRAGMA"})
@@ -230,6 +232,16 @@ class Run:
                         "it was damaged after it was written; run its scenario again",
                     )
         return None
+
+    def why(self, request: int, *, of: str | None = None) -> Why:
+        """Say where one request's end-to-end time went; `of` names its run if several are opened.
+
+        Raises:
+            InputError: there is no such request, or it was not served.
+        """
+        from toolkit.analytics.why import why  # noqa: PLC0415 - it needs Run itself
+
+        return why(self, request, of=of)
 
     # -- setting up ------------------------------------------------------------------------------
 

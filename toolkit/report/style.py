@@ -79,6 +79,11 @@ CAUSE_COLOURS = {
     "head_of_line": "#f4b6ab",
     "kv_room": "#9970ab",
     "packing": "#dfc27d",
+    "padding": "#f6e8c3",
+    "preempted": "#c2a5cf",
+    "swapped": "#e7d4e8",
+    "failed": "#b2182b",
+    "recovering": "#ef8a62",
     "queue": "#cfd6db",
     "unsplit": "#f0f0f0",
 }

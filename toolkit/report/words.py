@@ -65,6 +65,11 @@ CAUSES = {
     "head_of_line": "behind a batch not ready",
     "kv_room": "no room for its KV cache",
     "packing": "microbatch filling up",
+    "padding": "padding",
+    "preempted": "preempted",
+    "swapped": "KV cache swapped out",
+    "failed": "machine failed",
+    "recovering": "recovery from a failure",
     "queue": "queue",
     "unsplit": "not split at this level",
 }

@@ -1,56 +1,20 @@
 -- Where the end-to-end time of each request went: waits by cause, and its own work.
--- Grain: one row per served entry and part.  Reads: requests, waits.
+-- Grain: one row per served entry and part.  Reads: requests, request_waits.
 -- Units: nanoseconds; the parts of an entry add up to finish - arrival exactly.
--- Definition: waits are the entry's own (packing) and those of its microbatch, cut to arrival ..
--- finish; `work` is the rest, which `checks/work_is_spans` compares with the spans.  At trace level
--- `requests` waits are sums: where one outlasts an entry that left its microbatch early it cannot
--- be cut, and the rest of that entry is `unsplit`.
+-- Definition: waits as in request_waits; `work` is the rest, which `checks/work_is_spans` compares
+-- with the spans.  At trace level `requests` waits are sums: where one cannot be cut to an entry
+-- that left its microbatch early, the rest of that entry is `unsplit`.
 CREATE OR REPLACE VIEW request_time AS
 WITH
-    entry AS (
-        SELECT run, request, lead, arrival_ns, finish_ns
-        FROM requests
-        WHERE outcome = 'served'
-    ),
-    waited AS (
-        SELECT
-            entry.run,
-            entry.request,
-            waits.cause AS part,
-            waits.wait_ns < waits.until_ns - waits.from_ns AS summed,
-            waits.from_ns < entry.arrival_ns OR waits.until_ns > entry.finish_ns AS cut,
-            waits.wait_ns,
-            least(waits.until_ns, entry.finish_ns) - greatest(waits.from_ns, entry.arrival_ns)
-                AS inside_ns
-        FROM entry
-        JOIN waits ON waits.run = entry.run AND waits.request = entry.lead
-        WHERE waits.cause <> 'packing'
-        UNION ALL
-        SELECT
-            entry.run,
-            entry.request,
-            waits.cause,
-            false,
-            false,
-            waits.wait_ns,
-            waits.wait_ns
-        FROM entry
-        JOIN waits USING (run, request)
-        WHERE waits.cause = 'packing'
-    ),
     parts AS (
         SELECT
             run,
             request,
-            part,
-            coalesce(
-                sum(CASE WHEN summed THEN wait_ns ELSE greatest(inside_ns, 0) END)
-                    FILTER (NOT (summed AND cut)),
-                0
-            )::BIGINT AS dur_ns,
-            bool_or(summed AND cut) AS unsplit
-        FROM waited
-        GROUP BY run, request, part
+            cause AS part,
+            coalesce(sum(wait_ns), 0)::BIGINT AS dur_ns,
+            bool_or(wait_ns IS NULL) AS unsplit
+        FROM request_waits
+        GROUP BY run, request, cause
     ),
     spent AS (
         SELECT run, request, sum(dur_ns)::BIGINT AS waited_ns, bool_or(unsplit) AS unsplit
@@ -62,9 +26,10 @@ FROM parts
 WHERE dur_ns > 0
 UNION ALL
 SELECT
-    entry.run,
-    entry.request,
+    requests.run,
+    requests.request,
     CASE WHEN spent.unsplit THEN 'unsplit' ELSE 'work' END,
-    entry.finish_ns - entry.arrival_ns - coalesce(spent.waited_ns, 0)
-FROM entry
-LEFT JOIN spent USING (run, request);
+    requests.finish_ns - requests.arrival_ns - coalesce(spent.waited_ns, 0)
+FROM requests
+LEFT JOIN spent USING (run, request)
+WHERE requests.outcome = 'served';
