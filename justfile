@@ -28,9 +28,21 @@ sql *ARGS:
 report *ARGS:
     @toolkit report "$@"
 
+# What TTFT, TPOT, ITL and the rest mean, here and in other tools.
+terms *ARGS:
+    @toolkit terms "$@"
+
 # Open a trace in the Perfetto UI, offline.
 view *ARGS:
     @toolkit view "$@"
+
+# Say why requests were late: just why traces/opt66-baseline --slowest 5
+why *ARGS:
+    @toolkit why "$@"
+
+# Say what changed between runs: just compare traces/a traces/b
+compare *ARGS:
+    @toolkit compare "$@"
 
 # Write a window, some machines or some requests of a trace as one file.
 export *ARGS:

@@ -4,6 +4,8 @@ Each line is a pair that does the same work on the same spans, ours and the
 plain way (`plain.py`), run in turns so that a busy machine slows both.  Shown
 are the medians and the median of the ratios.  Ours includes everything a user
 pays for: reading the scenario is left out, sorting spans by time is not.
+Questions to a stored run are in `queries.py`; there a rate is the spans of the
+run by the time of the answer.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "oracle")
 
 import plain
 import published
+import queries
 
 PROMPT_MS, TOKEN_MS = 40.0, 3.125
 STAGES = 8
@@ -59,11 +62,18 @@ def main() -> int:
     """Measure every pair and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side (default: 3)")
+    parser.add_argument(
+        "--only", choices=("spans", "queries"), help="making spans, or asking about them"
+    )
     parser.add_argument("--json", action="store_true", help="print a list of objects")
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory(prefix="toolkit-bench-") as folder:
-        pairs = list(pairs_of_work(Path(folder)))
+        pairs: list[Work] = []
+        if arguments.only != "queries":
+            pairs += pairs_of_work(Path(folder))
+        if arguments.only != "spans":
+            pairs += queries.pairs(Path(folder))
         lines = [
             measure(*pair, repeats=arguments.repeats)
             for pair in watch(pairs, "benchmarks", total=len(pairs))
@@ -77,7 +87,7 @@ def main() -> int:
                 line.spans,
                 rate(line.ours_per_s),
                 rate(line.plain_per_s),
-                f"{line.ratio:.0f}x",
+                f"{line.ratio:.0f}x" if line.ratio >= 10 else f"{line.ratio:.1f}x",
             )
             for line in lines
         ]

@@ -17,7 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import questions
+
 from toolkit import analytics
+from toolkit.analytics.terms import terms as all_terms
+from toolkit.analytics.terms import tools
 from toolkit.trace.columns import TABLES
 
 DOCS = Path(__file__).resolve().parent
@@ -133,9 +137,24 @@ def views() -> Iterator[str]:
         yield f"| `{view.name}` | {' '.join(view.text.split())} |"
 
 
+def terms() -> Iterator[str]:
+    """Yield a section per term, with a row per tool, and the sources."""
+    for term in all_terms():
+        yield f"\n## {term.name}: {term.about}\n"
+        yield "| tool | what it means |"
+        yield "| --- | --- |"
+        for tool in tools():
+            yield f"| {tool.name} | {term.meanings[tool.key]} |"
+        yield f"\n{term.differs}"
+    yield "\n## Sources\n"
+    for tool in tools():
+        yield f"* {tool.name}: {tool.source}"
+
+
 PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "scenario_keys": scenario_keys,
     "import_rules": import_rules,
+    "terms": terms,
     "trace_tables": trace_tables,
     "views": views,
 }
@@ -156,18 +175,23 @@ def played(page: str) -> str:
     return CONSOLE.sub(lambda part: part[1] + _output(part[2].split()) + part[3], page)
 
 
+def _toolkit(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder at 80 columns."""
+    return subprocess.run(
+        [sys.executable, "-m", "toolkit", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
 def _output(words: list[str]) -> str:
     """Return what a command prints at 80 columns, `...` for the tables after the first."""
     words = [str(ROOT / word) if word.startswith("scenarios/") else word for word in words]
     with tempfile.TemporaryDirectory(prefix="toolkit-docs-") as folder:
-        done = subprocess.run(
-            [sys.executable, "-m", "toolkit", *words],
-            cwd=folder,
-            env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "NO_COLOR": "1"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = _toolkit(words, Path(folder))
     lines = [line.rstrip() for line in done.stdout.strip("\n").splitlines()]
     table = next(number for number, line in enumerate(lines) if line.startswith(" latency"))
     ends = next(number for number, line in enumerate(lines) if line.startswith("trace:"))
@@ -177,12 +201,17 @@ def _output(words: list[str]) -> str:
 def main() -> int:
     """Rewrite every page; return how many were stale where `--check` only asks.
 
-    The README's command is not run for `--check`: a test of its own does.
+    Commands, the README's and those of the questions, are not run for
+    `--check`: tests of their own do.
     """
     stale = 0
     if "--check" not in sys.argv:
         readme = ROOT / "README.md"
         readme.write_text(played(readme.read_text(encoding="utf-8")), encoding="utf-8")
+        with questions.folder() as folder:
+            for page in sorted(questions.PAGES.glob("*.md")):
+                text = folder.answered(page.read_text(encoding="utf-8"))
+                page.write_text(text, encoding="utf-8")
     for page in sorted(DOCS.glob("*.md")):
         before = page.read_text(encoding="utf-8")
         after = regenerated(before)

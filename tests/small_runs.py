@@ -64,11 +64,14 @@ def small_run(
     level: str = "full",
     price: float | None = 36.0,
     variant: str | None = None,
+    slo: dict[str, float] | None = None,
 ) -> SmallRun:
     """Return a random run of `batches` microbatches of up to `members` entries."""
     world = _World(random.Random(seed), discipline, split, price)
     world.play(batches, members)
     run = SmallRun(world.rows, _manifest(seed, discipline, split, level, variant, world))
+    if slo is not None:
+        run.manifest["scenario"]["slo"] = slo
     return _thinned(run, level)
 
 
@@ -110,6 +113,7 @@ class _World:
         self.split = split
         self.rows: dict[str, list[Row]] = {name: [] for name in TABLES}
         self.free: dict[int, int] = defaultdict(int)
+        self.holder: dict[int, int] = {}
         self.prompt_stages = rng.randint(1, 3)
         self.token_stages = rng.randint(1, 3) if split else self.prompt_stages
         machines = self.prompt_stages + (self.token_stages if split else 0)
@@ -266,8 +270,9 @@ class _World:
         now = yield ready
         while self.free[track] > now:
             now = yield self.free[track]
-        self._wait(lead, ready, now, cause, track)
+        self._wait(lead, ready, now, cause, track, self.holder.get(track))
         self.free[track] = now + dur
+        self.holder[track] = lead
         self._span(
             now,
             dur,
@@ -331,7 +336,13 @@ class _World:
         )
 
     def _wait(
-        self, request: int, since: int, until: int, cause: str, track: int | None = None
+        self,
+        request: int,
+        since: int,
+        until: int,
+        cause: str,
+        track: int | None = None,
+        on: int | None = None,
     ) -> None:
         if until > since:
             self.rows["waits"].append(
@@ -341,7 +352,7 @@ class _World:
                     until_ns=until,
                     wait_ns=until - since,
                     cause=name_key(cause),
-                    on_request=None,
+                    on_request=on,
                     on_track=track,
                 )
             )
@@ -432,6 +443,7 @@ def _thinned(run: SmallRun, level: str) -> SmallRun:
             "from_ns": min(wait["from_ns"] for wait in waits),
             "until_ns": max(wait["until_ns"] for wait in waits),
             "wait_ns": sum(wait["wait_ns"] for wait in waits),
+            "on_request": None,
             "on_track": None,
         }
         for waits in sums.values()

@@ -10,9 +10,9 @@ stream of spans, and every number we publish is a query over those spans.
 
 ``load`` checks a scenario, ``simulate`` yields its trace in chunks of columns,
 ``run`` does both and writes trace and report, ``sweep`` does so for every point
-of a scenario with a ``[sweep]``, ``open`` opens a trace written before,
-``import_trace`` makes one out of a foreign file.  Wrong input raises
-:class:`InputError` with every problem in it.
+of a scenario with a ``[sweep]``, ``studies`` again under other assumptions,
+``open`` opens a trace written before, ``import_trace`` makes one out of a
+foreign file.  Wrong input raises :class:`InputError` with every problem in it.
 
 Importing this package imports nothing else: each name is fetched when first
 used, so that ``toolkit --help`` is not kept waiting by a compiler and two
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from toolkit.errors import TargetMissedError as TargetMissedError
     from toolkit.errors import ToolkitError as ToolkitError
     from toolkit.importing import import_trace as import_trace
+    from toolkit.planner.studies import studies as studies
     from toolkit.planner.sweep import sweep as sweep
     from toolkit.runs import run as run
     from toolkit.scenario import load as load
@@ -43,6 +44,7 @@ _HOME = {
     "load": "toolkit.scenario",
     "simulate": "toolkit.simulator",
     "run": "toolkit.runs",
+    "studies": "toolkit.planner.studies",
     "sweep": "toolkit.planner.sweep",
     "open": "toolkit.analytics",
     "import_trace": "toolkit.importing",
@@ -66,6 +68,7 @@ __all__ = [
     "open",
     "run",
     "simulate",
+    "studies",
     "sweep",
 ]
 

@@ -84,6 +84,9 @@ def _dispatch(argv: Sequence[str]) -> int:
     parser = _parser()
     _refuse_unknown_command(next((word for word in argv if not word.startswith("-")), None))
     arguments, unknown = parser.parse_known_args(argv)
+    if "words" in arguments:  # argparse fills a list of words no further than the next option
+        arguments.words = [*arguments.words, *(each for each in unknown if each[:1] != "-")]
+        unknown = [each for each in unknown if each[:1] == "-"]
     if unknown:
         _refuse_unknown_arguments(arguments.parser if "parser" in arguments else parser, unknown)
     if arguments.command is None:
@@ -155,9 +158,13 @@ VERBS = (
     "run",
     "sql",
     "report",
+    "explain-run",
+    "terms",
     "export",
     "view",
     "import",
+    "why",
+    "compare",
     "plan",
     "compile",
     "catalog",
@@ -170,7 +177,7 @@ A verb that is a word of Python's has an underscore behind its module's name.
 
 
 def _command(verb: str) -> Command:
-    module = import_module(f"toolkit.commands.{verb}{'_' * iskeyword(verb)}")
+    module = import_module(f"toolkit.commands.{verb.replace('-', '_')}{'_' * iskeyword(verb)}")
     return Command(module.ABOUT, module.add_arguments, module.execute)
 
 

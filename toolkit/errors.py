@@ -59,6 +59,10 @@ class InputError(ToolkitError):
         self.problems = tuple(problems)
         super().__init__(str(self))
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, tuple[Problem, ...]]]:
+        """Survive the way out of another process."""
+        return type(self), (self.file, self.problems)
+
     @classmethod
     def one(
         cls, file: str, where: str, expected: str, got: str = "", way_out: str = ""

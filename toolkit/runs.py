@@ -9,6 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from toolkit import assertions
 from toolkit.costs.bounds import Bound, bounds, check
 from toolkit.costs.memory import fit
 from toolkit.costs.timing import outside_table
@@ -37,15 +40,19 @@ def run(
     go to ``out/traces/<run>``, the report to ``out/reports/<scenario>``; what
     stands there under the same name is replaced once the new one is complete.
     Unless `quiet`, whatever takes more than a second shows a bar on stderr.
+    What came of ``[[assert]]`` is in the report; a miss raises nothing here
+    (`toolkit.assertions.outcomes` tells it).
 
     Raises:
-        InputError: the scenario cannot be simulated, or `out` not written.
+        InputError: the scenario cannot be simulated, an assertion not
+            answered, or `out` not written.
         FaultError: the simulation broke an invariant of its own.
     """
     if scenario.sweep is not None:
         file = str(scenario.file or scenario.name)
         way_out = "call toolkit.sweep for all its points"
         raise InputError.one(file, "sweep", "expected a scenario without one", "", way_out)
+    assertions.require_answerable(scenario)
     out = Path(out)
     parts = scenario.variants or (scenario,)
     opened = {
@@ -70,7 +77,7 @@ def write_report(runs: Sequence[Run], folder: Path | None = None) -> Path:
         names = list(dict.fromkeys(str(run.manifest["name"]) for run in runs))
         name = runs[0].name if len(runs) == 1 else "-and-".join(names)
         folder = runs[0].path.parent.parent / "reports" / name
-    report.write(runs, folder)
+    report.write(runs, folder, outcomes=assertions.outcomes(runs))
     return folder
 
 
@@ -111,7 +118,7 @@ def within_bounds(lower: Sequence[Bound], chunks: Iterable[Chunk]) -> Iterator[C
     """Pass chunks on; a run that ends before its bounds allow is a fault, and leaves no trace."""
     for chunk in chunks:
         if chunk.table == "requests":
-            check(lower, max(map(int, chunk.columns["finish_ns"]), default=0))
+            check(lower, int(np.max(chunk.columns["finish_ns"], initial=0)))
         yield chunk
 
 

@@ -105,6 +105,10 @@ def work_longer_than_there_is_work(rows: Rows) -> None:
     first(rows, track=0)["busy_ns"] += 10**9
 
 
+def lose_a_stage(rows: Rows) -> None:
+    rows.remove(first(rows, track=0))
+
+
 def wait_beyond_the_end(rows: Rows) -> None:
     rows[0]["until_ns"] += 10**9
 
@@ -131,6 +135,11 @@ def receive_nothing(rows: Rows) -> None:
     rows.remove(first(rows, name=name_key("kv_receive")))
 
 
+def lose_a_token(rows: Rows) -> None:
+    passes = [row for row in rows if row["token"] is not None]
+    rows.remove(passes[-1])
+
+
 DAMAGE: list[tuple[str, Callable[[Rows], None], str]] = [
     ("spans", let_a_stage_do_two_things_at_once, "spans_do_not_overlap"),
     ("spans", put_a_deep_span_nowhere, "spans_nest"),
@@ -148,13 +157,19 @@ DAMAGE: list[tuple[str, Callable[[Rows], None], str]] = [
     ("requests", give_the_first_token_later, "first_token_follows_the_rule"),
     ("totals", add_up_wrongly, "totals_are_spans"),
     ("totals", work_longer_than_there_is_work, "stage_time_adds_up"),
+    ("totals", add_up_wrongly, "time_ledger_adds_up"),
+    ("spans", let_a_stage_do_two_things_at_once, "time_ledger_is_a_partition"),
+    ("totals", add_up_wrongly, "bubbles_are_idle_causes"),
+    ("tracks", lose_a_stage, "cost_ledger_is_the_bill"),
     ("waits", wait_beyond_the_end, "waits_lie_inside"),
     ("waits", wait_for_two_things_at_once, "waits_do_not_overlap"),
     ("waits", wait_for_two_things_at_once, "work_is_spans"),
+    ("waits", wait_for_two_things_at_once, "request_parts_add_up"),
     ("waits", wait_a_little_longer_than_true, "work_is_spans"),
     ("flows", flow_into_nothing, "flows_resolve"),
     ("counters", keep_a_cache, "counters_return_to_zero"),
     ("spans", receive_nothing, "sent_is_received"),
+    ("spans", lose_a_token, "itl_adds_up"),
 ]
 
 

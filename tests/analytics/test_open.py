@@ -110,6 +110,19 @@ def test_a_truncated_file_is_an_input_error(tmp_path: Path, table: str) -> None:
         analytics.open(folder)
 
 
+@pytest.mark.parametrize("table", ["spans", "requests"])
+def test_a_file_damaged_inside_is_named(tmp_path: Path, table: str) -> None:
+    """Its size and end are as they were, so only reading it tells."""
+    folder = small_run(1).write(tmp_path / "spoilt")
+    file = folder / f"{table}.parquet"
+    spoilt = bytearray(file.read_bytes())
+    spoilt[8:200] = bytes(byte ^ 0xFF for byte in spoilt[8:200])
+    file.write_bytes(spoilt)
+    with pytest.raises(InputError, match="damaged after it was written") as caught:
+        analytics.open(folder).frame(f"FROM {table}")
+    assert caught.value.file == str(file)
+
+
 def test_what_is_no_run_is_an_input_error(tmp_path: Path) -> None:
     for wrong in (tmp_path, tmp_path / "absent"):
         with pytest.raises(InputError):

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from ledger_oracle import Oracle, Piece
 from small_runs import Row, SmallRun, small_run
 
 from toolkit import analytics
@@ -31,6 +32,8 @@ CASES = [
 
 PERCENTILES = (50.0, 90.0, 99.0)
 PRICE = 36.0
+KEPT = ["idle_causes", "time_ledger"]
+BUSY_W, IDLE_W, CO2 = 1600.0, 248.0, 400.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class World:
     rows: dict[str, list[Row]]
     run: analytics.Run
     dejavu: bool
+    level: str
 
     def frame(self, query: str) -> list[Row]:
         return self.run.frame(query).to_dicts()
@@ -113,6 +117,34 @@ class World:
         """Nanoseconds of each part of each stage, the presence of work counted time by time."""
         return {track["track"]: self._parts(track) for track in self.tracks("stage")}
 
+    @cached_property
+    def partition(self) -> dict[int, list[Piece]]:
+        return Oracle(self.rows).partition()
+
+    @cached_property
+    def ledger(self) -> dict[tuple[int, str], int]:
+        """Nanoseconds of each track by cause."""
+        sums: dict[tuple[int, str], int] = {}
+        if self.level == "full":
+            for track, pieces in self.partition.items():
+                for since, until, cause in pieces:
+                    sums[track, cause] = sums.get((track, cause), 0) + until - since
+            return sums
+        for track, parts in self.stage_parts.items():
+            colocated = self.role(self.rows["tracks"][track]) == "colocated"
+            sums |= {(track, name): parts[name] for name in ("prefill", "decode", "bubble")}
+            sums[track, "no_work"] = parts["finished"] + (parts["waiting"] if colocated else 0)
+            sums[track, "waiting"] = 0 if colocated else parts["waiting"]
+        for link in self.tracks("link"):
+            busy = self.total(link["track"])
+            sums[link["track"], "transfer"] = busy
+            sums[link["track"], "no_work"] = self.makespan_ns - busy
+        return {key: dur for key, dur in sums.items() if dur}
+
+    @property
+    def of_stages(self) -> dict[tuple[int, str], int]:
+        return {key: dur for key, dur in self.ledger.items() if key[0] in self.stage_parts}
+
     def _parts(self, track: Row) -> dict[str, int]:
         role = self.role(track)
         lives = [
@@ -144,8 +176,14 @@ class World:
 @pytest.fixture(scope="module", params=CASES)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
     run = small_run(**request.param)
+    run.manifest["scenario"]["hardware"] = {
+        "busy_w_per_machine": BUSY_W,
+        "idle_w_per_machine": IDLE_W,
+        "co2_g_per_kwh": CO2,
+    }
     folder = run.write(tmp_path_factory.mktemp("runs") / "small")
-    return World(run.rows, analytics.open(folder), request.param["discipline"] == "dejavu")
+    dejavu = request.param["discipline"] == "dejavu"
+    return World(run.rows, analytics.open(folder, kept=KEPT), dejavu, request.param["level"])
 
 
 def near(value: Any) -> Any:
@@ -310,21 +348,186 @@ def test_cost(world: World) -> None:
         assert found[f"usd_per_million_{name}_tokens"] == near(expected)
 
 
-def test_cost_parts_add_up_to_the_bill(world: World) -> None:
-    found = by(world.frame("FROM cost_parts"), "role", "part")
-    expected: dict[tuple[str, str], int] = {}
-    for track in world.tracks("stage"):
-        for part, dur in world.stage_parts[track["track"]].items():
-            key = (world.role(track), part)
-            expected[key] = expected.get(key, 0) + dur
-    assert set(found) == {key for key, dur in expected.items() if dur}
+def test_time_ledger(world: World) -> None:
+    """At level `full` as a slow oracle tells it, below it from requests and totals."""
+    found = world.frame("FROM time_ledger")
+    assert {(row["track"], row["cause"]): row["dur_ns"] for row in found} == world.ledger
+    for row in found:
+        track = next(each for each in world.rows["tracks"] if each["track"] == row["track"])
+        assert (row["kind"], row["track_name"]) == (track["kind"], track["name"])
+        assert (row["machine"], row["role"]) == (track["machine"], world.role(track))
+        assert row["use"] == USES[row["cause"]]
+
+
+USES = {
+    **dict.fromkeys(("prefill", "decode"), "useful"),
+    **dict.fromkeys(
+        ("fill", "drain", "imbalance", "early_stop", "starved", "head_of_line", "bubble"), "bubble"
+    ),
+    **dict.fromkeys(("transfer", "blocked_transfer"), "transfer"),
+    **dict.fromkeys(("no_work", "waiting"), "idle"),
+    "blocked_kv": "memory",
+}
+
+
+def test_role_and_machine_ledger(world: World) -> None:
+    tracks = {track["track"]: track for track in world.rows["tracks"]}
+    expected: dict[tuple[str, str, str], int] = {}
+    for (track, cause), dur in world.ledger.items():
+        key = (tracks[track]["kind"], world.role(tracks[track]), cause)
+        expected[key] = expected.get(key, 0) + dur
+    found = by(world.frame("FROM role_ledger"), "kind", "role", "cause")
+    assert set(found) == set(expected)
+    for key, row in found.items():
+        alike = [t for t in world.tracks(key[0]) if world.role(t) == key[1]]
+        assert row["tracks"] == len(alike)
+        assert row["dur_s"] == near(expected[key] / 1e9)
+        assert row["share"] == near(expected[key] / world.makespan_ns / len(alike))
+    machines = by(world.frame("FROM machine_ledger"), "machine", "cause")
+    stages = {(tracks[t]["machine"], c): dur for (t, c), dur in world.of_stages.items()}
+    assert {key: row["machine_ns"] for key, row in machines.items()} == stages
+    for key, row in machines.items():
+        assert row["share"] == near(stages[key] / world.makespan_ns)
+
+
+def test_time_ledger_windows(world: World) -> None:
+    """Each window painted moment by moment."""
+    found = world.frame("FROM time_ledger_windows")
+    if world.level != "full":
+        assert found == []
+        return
+    (width,) = world.run.sql("SELECT width_ns FROM window_width").fetchall()[0]
+    tracks = {track["track"]: track for track in world.rows["tracks"]}
+    expected: dict[tuple[str, str, int, str], int] = {}
+    for track, pieces in world.partition.items():
+        for since, until, cause in pieces:
+            for at in range(since, until):
+                key = (tracks[track]["kind"], world.role(tracks[track]), at // width, cause)
+                expected[key] = expected.get(key, 0) + 1
+    assert len(found) == len(expected)
+    for row in found:
+        window = round(row["from_s"] * 1e9) // width
+        dur = expected[row["kind"], row["role"], window, row["cause"]]
+        until = min((window + 1) * width, world.makespan_ns)
+        alike = [t for t in world.tracks(row["kind"]) if world.role(t) == row["role"]]
+        assert row["dur_s"] == near(dur / 1e9)
+        assert row["until_s"] == near(until / 1e9)
+        assert row["share"] == near(dur / (until - window * width) / len(alike))
+
+
+def test_the_cost_ledger_adds_up_to_the_bill(world: World) -> None:
+    tracks = {track["track"]: track for track in world.rows["tracks"]}
+    found = by(world.frame("FROM cost_ledger"), "machine", "cause")
+    expected = {(tracks[t]["machine"], cause): dur for (t, cause), dur in world.of_stages.items()}
+    assert set(found) == set(expected)
     whole = len(world.rows["machines"]) * world.makespan_ns
     for key, row in found.items():
-        assert row["machine_s"] == near(expected[key] / 1e9)
+        watts = BUSY_W if key[1] in ("prefill", "decode") else IDLE_W
+        assert row["machine_ns"] == expected[key]
         assert row["cost_usd"] == near(expected[key] / 3.6e12 * PRICE)
+        assert row["energy_kwh"] == near(expected[key] / 3.6e12 * watts / 1e3)
+        assert row["co2_g"] == near(expected[key] / 3.6e12 * watts / 1e3 * CO2)
         assert row["share"] == near(expected[key] / whole)
     (bill,) = world.frame("SELECT cost_usd FROM cost")
     assert sum(row["cost_usd"] for row in found.values()) == near(bill["cost_usd"])
+    uses: dict[tuple[str, str], int] = {}
+    for (track, cause), dur in world.of_stages.items():
+        place = (world.role(tracks[track]), cause)
+        uses[place] = uses.get(place, 0) + dur
+    added = by(world.frame("FROM cost_uses"), "role", "cause")
+    assert set(added) == set(uses)
+    for place, row in added.items():
+        watts = BUSY_W if place[1] in ("prefill", "decode") else IDLE_W
+        assert row["machine_s"] == near(uses[place] / 1e9)
+        assert row["cost_usd"] == near(uses[place] / 3.6e12 * PRICE)
+        assert row["energy_kwh"] == near(uses[place] / 3.6e15 * watts)
+        assert row["co2_g"] == near(uses[place] / 3.6e15 * watts * CO2)
+        assert row["share"] == near(uses[place] / whole)
+
+
+def test_unit_costs_split_the_bill_by_the_work_of_each_role(world: World) -> None:
+    (found,) = world.frame("FROM unit_costs")
+    tracks = {track["track"]: track for track in world.rows["tracks"]}
+    spent: dict[str, dict[str, int]] = {}
+    for (track, cause), dur in world.of_stages.items():
+        of_role = spent.setdefault(world.role(tracks[track]), {})
+        of_role[cause] = of_role.get(cause, 0) + dur
+    whole = {cause: sum(each.get(cause, 0) for each in spent.values()) for cause in ALL_WORK}
+    usd = PRICE / 3.6e12
+    bill = sum(sum(causes.values()) for causes in spent.values()) * usd
+    inputs = 0.0
+    for causes in spent.values():
+        of = causes if any(causes.get(name) for name in ALL_WORK) else whole
+        share = of.get("prefill", 0) / (of.get("prefill", 0) + of.get("decode", 0))
+        inputs += sum(causes.values()) * usd * share
+    useful = sum(causes.get(name, 0) for causes in spent.values() for name in ALL_WORK)
+    all_ns = sum(sum(causes.values()) for causes in spent.values())
+    kwh = (useful * BUSY_W + (all_ns - useful) * IDLE_W) / 3.6e15
+    out = world.weighted("output_tokens")
+    expected = {
+        "cost_usd": bill,
+        "wasted_usd": bill - useful * usd,
+        "wasted_share": 1 - useful / all_ns,
+        "usd_per_request": bill / world.served,
+        "usd_per_1000_requests": bill / world.served * 1000,
+        "input_usd": inputs,
+        "output_usd": bill - inputs,
+        "usd_per_million_input_tokens": inputs / world.weighted("prompt_tokens") * 1e6,
+        "usd_per_million_output_tokens": (bill - inputs) / out * 1e6,
+        "energy_kwh": kwh,
+        "joules_per_output_token": kwh * 3.6e6 / out,
+        "co2_g": kwh * CO2,
+        "co2_g_per_request": kwh * CO2 / world.served,
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-18), name
+    assert found["usd_per_good_request"] is None
+    assert (found["busy_w"], found["idle_w"], found["co2_g_per_kwh"]) == (BUSY_W, IDLE_W, CO2)
+    assert found["power_source"] == "stated in the scenario"
+
+
+ALL_WORK = ("prefill", "decode")
+
+
+def test_dominant_causes(world: World) -> None:
+    found = world.frame("FROM dominant_causes")
+    tracks = {track["track"]: track for track in world.rows["tracks"]}
+    lost: dict[tuple[str, str], int] = {}
+    for (track, cause), dur in world.of_stages.items():
+        if cause not in ALL_WORK:
+            key = (world.role(tracks[track]), cause)
+            lost[key] = lost.get(key, 0) + dur
+    assert [row["place"] for row in found] == list(range(1, len(lost) + 1))
+    assert [row["share"] for row in found] == sorted((r["share"] for r in found), reverse=True)
+    whole = len(world.tracks("stage")) * world.makespan_ns
+    for row in found:
+        dur = lost[row["role"], row["cause"]]
+        alike = sum(1 for t in world.tracks("stage") if world.role(t) == row["role"])
+        assert row["stages"] == alike
+        assert row["share"] == near(dur / whole)
+        assert row["role_share"] == near(dur / alike / world.makespan_ns)
+        assert row["useful_share"] == near(1 - sum(lost.values()) / whole)
+        assert row["cost_usd"] == near(dur / 3.6e12 * PRICE)
+        assert row["bill_usd"] == near(whole / 3.6e12 * PRICE)
+        assert row["makespan_s"] == near(world.makespan_s)
+        assert row["without_s"] == near(world.makespan_s * (1 - dur / alike / world.makespan_ns))
+        for name in ALL_WORK:
+            totals = [
+                each
+                for each in world.rows["totals"]
+                if NAMES[each["name"]] == name and tracks[each["track"]]["kind"] == "stage"
+            ]
+            mean = sum(t["busy_ns"] for t in totals) / sum(t["count"] for t in totals)
+            assert row[f"{name}_s"] == near(mean / 1e9)
+        lives: dict[int, list[int]] = {}
+        for entry in world.requests:
+            since = entry["decode_start_ns" if row["role"] == "token" else "start_ns"]
+            until = entry["prefill_end_ns" if row["role"] == "prompt" else "finish_ns"]
+            if since is not None:
+                life = lives.setdefault(entry["lead"], [since, until])
+                lives[entry["lead"]] = [min(life[0], since), max(life[1], until)]
+        stayed = sum(until - since for since, until in lives.values())
+        assert row["mean_in_flight"] == near(stayed / world.makespan_ns)
 
 
 def test_throughput_windows(world: World) -> None:
@@ -414,7 +617,7 @@ def test_every_level_gives_the_same_figures(tmp_path: Path) -> None:
         "run_summary",
         "latency_percentiles",
         "utilisation",
-        "cost_parts",
+        "cost",
         "transfer_summary",
         "throughput_windows",
         "link_utilisation",

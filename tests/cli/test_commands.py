@@ -355,3 +355,35 @@ def test_an_interrupted_run_leaves_nothing_half_written(
     assert {file for file in after if not file.name.startswith(".")} == set(before)
     assert all(after[file] == before[file] for file in before)
     assert os.listdir("traces")
+
+
+# -- explain-run ---------------------------------------------------------------------------------
+
+
+def test_explain_run_says_three_sentences_whose_numbers_are_the_view_s(
+    small: Path, tell: Tell
+) -> None:
+    code, out, err = tell("explain-run", small)
+    assert (code, err) == (0, "")
+    told = " ".join(out.split()).replace("\N{NO-BREAK SPACE}", " ")
+    assert told.startswith("small Stages work ")
+    assert told.count(".  ") == 0
+    assert all(len(line) <= 80 for line in out.splitlines())
+    with analytics.open(small) as opened:
+        first = opened.frame("FROM dominant_causes").to_dicts()[0]
+    assert f"{100 * first['share']:.0f} % of all stage time" in told
+    assert f"({first['cause'].replace('_', ' ')})" in told
+    assert f"{first['without_s'] * 1000:.1f} ms of the {first['makespan_s'] * 1000:.1f} ms" in told
+    _, text, _ = tell("explain-run", small, small, "--json")
+    one, two = json.loads(text)
+    assert one["causes"] == two["causes"]
+    assert one["causes"][0]["share"] == first["share"]
+    sentences = (one["dominates"], one["because"], one["change"])
+    assert all(each.endswith(".") and ". " not in each for each in sentences)
+    assert " ".join(sentences).replace("\N{NO-BREAK SPACE}", " ") == told.removeprefix("small ")
+
+
+def test_explain_run_refuses_what_is_no_run(tmp_path: Path, tell: Tell) -> None:
+    code, out, err = tell("explain-run", tmp_path)
+    assert (code, out) == (2, "")
+    assert str(tmp_path) in err

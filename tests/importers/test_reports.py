@@ -9,6 +9,7 @@ import pytest
 
 import toolkit
 from toolkit import analytics, cli
+from toolkit.analytics.terms import DIALECTS
 
 DATA = Path(__file__).parent / "data"
 SPARSE = {
@@ -21,8 +22,55 @@ SPARSE = {
 }
 
 
-def every_command(run: analytics.Run, folder: Path) -> None:
+NOT_SAID = r"\b(nan|None(?! took longer)|inf)\b"
+
+UNANSWERED = (
+    "expected a request whose arrival and finish the trace says",
+    "expected a run that served a request",
+    "expected a trace that knows requests",
+    "expected a run with stages, whose time can be explained",
+    "expected a run whose stages took time",
+)
+"""What a question about requests or stages says of a trace that has none."""
+
+
+def asked(capsys: pytest.CaptureFixture[str], answers: bool, *command: str) -> None:
+    """Ask a question that a trace answers, or does not and says so."""
+    capsys.readouterr()
+    assert cli.main(list(command)) == (0 if answers else 2), command
+    said = capsys.readouterr()
+    if answers:
+        assert said.out
+        assert not re.search(NOT_SAID, said.out), command
+    else:
+        assert any(text in said.err for text in UNANSWERED), (command, said.err)
+
+
+def every_question(run: analytics.Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ask who was late, what dominates, what changed, and in other tools' terms."""
     trace = str(run.path)
+    ((requests, timed, served),) = run.sql(
+        "SELECT count(*), count(finish_ns - arrival_ns), count(*) FILTER (outcome = 'served') "
+        "FROM requests"
+    ).fetchall()
+    ((stages, lasted),) = run.sql(
+        "SELECT count(*) FILTER (kind = 'stage'), any_value(makespan_ns) "
+        "FROM run_totals LEFT JOIN tracks USING (run)"
+    ).fetchall()
+    for how in ([], ["--slowest", "2", "-o", str(folder / "why.svg")]):
+        asked(capsys, timed > 0, "why", trace, *how)
+    asked(capsys, stages > 0 and lasted > 0, "explain-run", trace)
+    for dialect in DIALECTS:
+        asked(capsys, requests > 0, "report", trace, "--dialect", dialect)
+    asked(capsys, served > 0, "compare", trace, trace, "--all", "-o", str(folder / "compared"))
+    if (folder / "compared").exists():
+        page = (folder / "compared" / "report.md").read_text()
+        assert not re.search(NOT_SAID, page)
+
+
+def every_command(run: analytics.Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = str(run.path)
+    every_question(run, folder, capsys)
     assert cli.main(["check", trace]) == 0
     assert cli.main(["report", trace, "-o", str(folder / "report")]) == 0
     assert cli.main(["report", trace, "--json", "-o", str(folder / "report")]) == 0
@@ -34,28 +82,34 @@ def every_command(run: analytics.Run, folder: Path) -> None:
     text = (folder / "report" / "report.md").read_text()
     for lack in run.manifest["facts"]["lacks"]:
         assert lack in text
-    assert not re.search(r"\b(nan|None|inf)\b", text)
+    assert not re.search(NOT_SAID, text)
 
 
 @pytest.mark.parametrize("what", SPARSE)
-def test_a_sparse_trace_has_every_report(what: str, tmp_path: Path) -> None:
+def test_a_sparse_trace_has_every_report(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "sparse"
     file.write_text(SPARSE[what])
     kind = "chrome" if SPARSE[what].startswith("[") else "table"
-    every_command(toolkit.import_trace(file, kind=kind, out=tmp_path, name="it"), tmp_path)
+    every_command(toolkit.import_trace(file, kind=kind, out=tmp_path, name="it"), tmp_path, capsys)
 
 
 @pytest.mark.parametrize("name", ["vllm_bench_detailed.json", "engine.json"])
-def test_the_files_here_have_every_report(name: str, tmp_path: Path) -> None:
+def test_the_files_here_have_every_report(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rules = DATA / "engine.toml" if name == "engine.json" else None
     run = toolkit.import_trace(DATA / name, out=tmp_path, rules=rules)
     assert (run.path / "trace.pftrace").exists()
-    every_command(run, tmp_path)
+    every_command(run, tmp_path, capsys)
 
 
-def test_real_files_have_every_report(shared: Path, tmp_path: Path) -> None:
+def test_real_files_have_every_report(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for file in sorted((shared / "samples" / "foreign_traces").glob("*/*.gz")):
-        every_command(toolkit.import_trace(file, out=tmp_path, name="it"), tmp_path)
+        every_command(toolkit.import_trace(file, out=tmp_path, name="it"), tmp_path, capsys)
 
 
 @pytest.mark.filterwarnings("error")

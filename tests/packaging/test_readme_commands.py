@@ -50,7 +50,7 @@ def test_continuous_integration_calls_the_readme_s_test_command(root: Path, read
 
 
 def test_the_readme_s_table_names_every_command(readme: str) -> None:
-    assert set(re.findall(r"^\| `toolkit (\w+)", readme, re.MULTILINE)) == set(cli.COMMANDS)
+    assert set(re.findall(r"^\| `toolkit ([\w-]+)", readme, re.MULTILINE)) == set(cli.COMMANDS)
 
 
 def test_bare_just_lists_the_recipes_each_with_a_comment(root: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_citation_names_the_paper(root: Path) -> None:
 
 
 def test_links_to_our_own_files_resolve(root: Path) -> None:
-    for page in [root / "README.md", *(root / "docs").glob("*.md"), *root.glob("*/README.md")]:
+    for page in [root / "README.md", *(root / "docs").rglob("*.md"), *root.glob("*/README.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 

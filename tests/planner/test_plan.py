@@ -263,3 +263,78 @@ def test_the_command_prints_every_option(
     assert cli.main(["plan", str(file), "--workers", "0"]) == 2
     assert cli.main(["plan", str(tmp_path / "none.toml")]) == 2
     assert list(tmp_path.iterdir()) == [file]
+
+
+# -- tensor parallelism --------------------------------------------------------------------------
+
+DEGREES: dict[str, Any] = {
+    **TABLE,
+    "hardware": {
+        "machines": 2,
+        "devices_per_machine": 4,
+        "memory_gb_per_machine": 320,
+        "price_usd_per_machine_hour": 8.0,
+        "link": {"gbit_per_s": 100},
+    },
+    "timing": {
+        "kind": "table",
+        "name": "stated",
+        "batch_sizes": [1, 32],
+        "prompt_ms": [100.0, 3200.0],
+        "token_ms": [10.0, 40.0],
+        "tensor_parallel": [
+            {"devices": 2, "prompt_ms": [150.0, 4500.0], "token_ms": [14.0, 60.0]},
+            {"devices": 1, "prompt_ms": [290.0, 8800.0], "token_ms": [25.0, 100.0]},
+        ],
+    },
+}
+"""Two machines of four devices, and times over four, two and one of them."""
+
+
+def test_each_degree_the_table_knows_is_searched_as_machines_of_that_size() -> None:
+    scenario = toolkit.load(DEGREES)
+    found = options(scenario)
+    assert {option.tensor_parallel for option in found} == {4, 2, 1}
+    for option in found:
+        groups = 4 // (option.tensor_parallel or 0)
+        cut = option.scenario.hardware
+        assert cut.machines == 2 * groups
+        assert cut.memory_bytes == 320e9 / groups
+        assert cut.price_usd_per_hour == 8.0 / groups
+        assert cut.link is not None
+        assert cut.link.bytes_per_s == 100e9 / 8 / groups
+        deployment = option.scenario.deployment
+        used = deployment.prompt_machines + deployment.token_machines
+        assert used in {0, cut.machines}
+    assert "4 replicas of 1, TP 2" in {option.layout for option in found}
+
+
+def test_an_option_of_a_lower_degree_is_the_scenario_with_its_machines_cut_by_hand() -> None:
+    by_hand = {
+        **DEGREES,
+        "hardware": {
+            "machines": 4,
+            "memory_gb_per_machine": 160,
+            "price_usd_per_machine_hour": 4.0,
+            "link": {"gbit_per_s": 50},
+        },
+        "timing": {
+            "kind": "table",
+            "name": "stated",
+            "batch_sizes": [1, 32],
+            "prompt_ms": [150.0, 4500.0],
+            "token_ms": [14.0, 60.0],
+        },
+    }
+    cut = plan(toolkit.load(DEGREES))
+    alone = plan(toolkit.load(by_hand))
+    figures = {
+        (each.layout, each.microbatch_size): each.figures
+        for each in cut.simulated
+        if each.tensor_parallel == 2
+    }
+    assert figures == {
+        (f"{each.layout}, TP 2", each.microbatch_size): each.figures for each in alone.simulated
+    }
+    assert any(each is not None for each in figures.values())
+    assert "Tensor-parallel degrees that the timing table knows: 4, 2, 1." in cut.notes

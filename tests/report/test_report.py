@@ -21,11 +21,13 @@ from toolkit.report.folder import MARK, replacing
 
 FIGURES = (
     "timeline",
-    "utilisation",
+    "time_ledger",
+    "time_ledger_windows",
     "e2e_parts",
-    "cost_parts",
+    "cost_uses",
     "latency_curve",
     "throughput_windows",
+    "load_windows",
 )
 
 

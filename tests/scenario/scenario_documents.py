@@ -118,13 +118,29 @@ def documents(draw: st.DrawFn) -> Document:
             "machines": machines,
             "machine": "4xA100-80GB",
             "link": draw(link),
-            **draw(optional(price_usd_per_machine_hour=st.floats(0, 100))),
+            **draw(
+                optional(
+                    price_usd_per_machine_hour=st.floats(0, 100),
+                    co2_g_per_kwh=st.floats(0, 1000),
+                    idle_w_per_machine=st.floats(0, 1600),
+                )
+            ),
         },
         "model": {"use": "OPT-13B", **draw(optional(bytes_per_kv_value=st.floats(0.5, 2)))},
         "deployment": deployment,
         "simulation": {"discipline": "event" if event else "dejavu"},
         "workload": workload,
         "timing": draw(timings()),
+        **draw(
+            optional(
+                slo=st.fixed_dictionaries(
+                    {"tpot_ms": milliseconds}, optional={"ttft_ms": milliseconds}
+                )
+            )
+        ),
+        **draw(
+            optional(**{"assert": st.just([{"name": "in time", "metric": "e2e_p99_ms <= 1e9"}])})
+        ),
         **draw(
             optional(title=st.text(), name=st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,20}\Z"))
         ),

@@ -26,7 +26,7 @@ def test_the_ready_scenarios_load_and_each_asks_a_question(file: Path) -> None:
     scenario = load(file)
     assert scenario.question.endswith("?")
     assert scenario.name == file.stem
-    assert len(scenario.variants) >= 2 or scenario.sweep is not None
+    assert len(scenario.variants) >= 2 or scenario.sweep is not None or scenario.assertions
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])

@@ -159,3 +159,39 @@ def test_a_window_loads_like_the_whole(processor: Processor, store: Store, tmp_p
     assert answers[0] == answers[1]
     assert len(answers[0][0]) == picture.spans
     assert len(answers[0][1]) == 2 * picture.flows
+
+
+def test_runs_in_one_file_keep_their_slices_flows_counters_and_names_apart(
+    processor: Processor, store: Store, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone.pftrace"
+    perfetto.render(store, alone)
+    together = tmp_path / "together.pftrace"
+    perfetto.render_together([store, store, store], ["a", "b", "c"], together)
+    one = processor(alone, SLICES, FLOWS, COUNTERS, PROCESSES)
+    all_three = processor(together, SLICES, FLOWS, COUNTERS, PROCESSES)
+    slices, flows, counters, processes = (
+        [{key: value for key, value in row.items() if key != "name"} for row in rows]
+        for rows in one
+    )
+    for before, after in zip((slices, flows, counters), all_three, strict=False):
+        found = [{key: value for key, value in row.items() if key != "name"} for row in after]
+        assert sorted(map(str, found)) == sorted(map(str, before * 3))
+    named = [row["name"] for row in one[3]]
+    assert [row["name"] for row in all_three[3]] == [
+        f"{label}: {name}" for label in "abc" for name in named
+    ]
+    assert len({row["pid"] for row in all_three[3]}) == 3 * len(processes)
+    (crossing,) = processor(together, CROSSING)
+    assert crossing == [{"flows": 0}]
+
+
+CROSSING = """
+SELECT count(*) AS flows
+FROM flow JOIN slice a ON flow.slice_out = a.id JOIN slice b ON flow.slice_in = b.id
+JOIN thread_track at ON a.track_id = at.id JOIN thread ath ON at.utid = ath.utid
+JOIN process ap ON ath.upid = ap.upid
+JOIN thread_track bt ON b.track_id = bt.id JOIN thread bth ON bt.utid = bth.utid
+JOIN process bp ON bth.upid = bp.upid
+WHERE substr(ap.name, 1, 2) <> substr(bp.name, 1, 2)
+"""

@@ -44,7 +44,8 @@ class View:
     @property
     def text(self) -> str:
         """The documentation as one paragraph."""
-        parts = [self.doc, f"Grain: {self.grain}"]
+        parts = [self.doc] if self.doc else []
+        parts += [f"Grain: {self.grain}"] if self.grain else []
         parts += [f"Units: {self.units}"] if self.units else []
         parts += [f"Definition: {self.definition}"] if self.definition else []
         return "  ".join(parts)

@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from toolkit.analytics.library import STORE, View, library, needed
+from toolkit.analytics.run import keep
 from toolkit.trace.columns import TABLES, Chunk, empty
 from toolkit.trace.store import to_arrow
 
@@ -48,10 +49,7 @@ class InMemory:
         self._fill(runs, tables)
         for name in kept:
             self._create(name)
-            self._connection.execute(f"CREATE TEMP TABLE kept AS FROM {name}")
-            self._connection.execute(f"DROP VIEW {name}")
-            self._connection.execute(f"CREATE TABLE {name} AS FROM kept")
-            self._connection.execute("DROP TABLE kept")
+            keep(self._connection, name)
 
     def __enter__(self) -> InMemory:
         return self
@@ -99,9 +97,8 @@ class InMemory:
         )
         for name in TABLES:
             whole = pa.concat_tables(parts[name]) if parts.get(name) else _empty(name)
-            connection.register("rows_given", whole)
-            connection.execute(f"CREATE TABLE {STORE}.{name} AS FROM rows_given")
-            connection.unregister("rows_given")
+            connection.register(f"given_{name}", whole)  # scanned where it is, never copied
+            connection.execute(f"CREATE VIEW {STORE}.{name} AS FROM given_{name}")
 
 
 def _empty(name: str) -> pa.Table:

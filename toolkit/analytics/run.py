@@ -4,26 +4,47 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from toolkit.analytics.library import STORE, View, library, needed
-from toolkit.errors import InputError
+from toolkit.analytics.own_views import OwnView, read_views
+from toolkit.errors import InputError, Problem
 from toolkit.trace.columns import TABLES
 from toolkit.trace.store import Store
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Broken", "Run", "open"]
+    from toolkit.analytics.why import Why
+
+__all__ = ["Broken", "Run", "keep", "open"]
 
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI", "PRAGMA"})
 """Kinds of statements that leave files alone (PIVOT is one of several parts: MULTI)."""
+
+
+_OF_THE_QUERY = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.ConversionException,
+    duckdb.OutOfRangeException,
+    duckdb.ParserException,
+)
+"""Errors that are of a query's making, whatever the files hold."""
+
+MEMORY = "2GB"
+"""Memory of a connection; what needs more goes to disk while it is computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +56,32 @@ class Broken:
     rows: pl.DataFrame
 
 
-def open(path: Path | str | Sequence[Path | str], *, threads: int | None = None) -> Run:
+def open(
+    path: Path | str | Sequence[Path | str],
+    *,
+    views: Path | str | Sequence[Path | str] = (),
+    threads: int | None = None,
+    kept: Sequence[str] = (),
+) -> Run:
     """Open one trace, or several side by side.
 
     `path` is the folder of a run (``traces/opt66-baseline``) or several; every
     view has a column ``run`` with the folder's name, which sorts in the order
-    given.  Nothing is read until it is asked for.
+    given.  `views` are .sql files of one's own, or folders of them: each is a
+    view of its file's name, which may read the library's.  Nothing of a trace
+    is read until it is asked for.  `kept` are views that are computed once,
+    when first needed, because several others read them.
 
     Raises:
         InputError: a folder is not a run, or a file of it is missing, cut
-            short, or of another format version.
+            short, or of another format version; a view is no query, or does
+            not fit the library.
     """
     paths = [path] if isinstance(path, Path | str) else list(path)
     if not paths:
         raise InputError.one("traces", "", "expected at least one trace", "none")
-    return Run([Store(Path(one)) for one in paths], threads=threads)
+    own = read_views([views] if isinstance(views, Path | str) else views)
+    return Run([Store(Path(one)) for one in paths], own, threads=threads, kept=kept)
 
 
 class Run:
@@ -59,17 +91,30 @@ class Run:
     hold all.  A connection is not to be shared between threads.
     """
 
-    def __init__(self, stores: Sequence[Store], *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        stores: Sequence[Store],
+        own: Sequence[OwnView] = (),
+        *,
+        threads: int | None = None,
+        kept: Sequence[str] = (),
+    ) -> None:
         """Connect to opened stores; see :func:`open`."""
+        self._kept = frozenset(kept)
         self.stores = tuple(stores)
         self.names = _names([store.folder for store in stores])
-        self._views: Mapping[str, View] = {view.name: view for view in library()}
+        self._views: Mapping[str, View] = {
+            view.name: view for view in (*library(), *(each.view for each in own))
+        }
         self._created: set[str] = set()
         self._connection = duckdb.connect(":memory:")
         if threads is not None:
             self._connection.execute("SET threads = ?", [threads])
         self._connection.execute("SET preserve_insertion_order = false")
+        self._connection.execute("SET memory_limit = ?", [MEMORY])
+        self._connection.execute("SET temp_directory = ?", [_spill()])
         self._attach()
+        self._join(own)
 
     def __repr__(self) -> str:
         return f"Run({', '.join(str(store.folder) for store in self.stores)})"
@@ -140,11 +185,63 @@ class Run:
             raise self._explained(query, error) from error
         return frame
 
+    def split(self, text: str) -> list[str]:
+        """Return the queries of a text, which semicolons divide.
+
+        Raises:
+            InputError: it is not SQL.
+        """
+        try:
+            found = self._connection.extract_statements(text)
+        except duckdb.Error as error:
+            raise self._explained(text, error) from error
+        return [statement.query.strip().removesuffix(";").strip() for statement in found]
+
+    def columns(self) -> dict[str, list[str]]:
+        """Return the names of the columns of every view."""
+        found: dict[str, list[str]] = {name: [] for name in self._views}
+        rows = self.connection.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main' "
+            "AND NOT internal ORDER BY table_name, column_index"
+        )
+        for view, column in rows.fetchall():
+            found.setdefault(view, []).append(column)
+        return found
+
     def check(self) -> list[Broken]:
         """Return every invariant that the trace breaks; a healthy trace breaks none."""
         checks = [view for view in self._views.values() if view.layer == "checks"]
         found = [(view, self.frame(f"FROM {view.name}")) for view in checks]
         return [Broken(view.name, view.doc, rows) for view, rows in found if rows.height]
+
+    def damage(self) -> InputError | None:
+        """Return which file of the traces cannot be read to its end, None if all can."""
+        for store in self.stores:
+            for table in TABLES:
+                try:
+                    with pq.ParquetFile(store.path(table)) as file:
+                        for group in range(file.num_row_groups):
+                            file.read_row_group(group)
+                except (pa.ArrowException, OSError) as error:
+                    reason = str(error).partition("\n")[0]
+                    return InputError.one(
+                        str(store.path(table)),
+                        "",
+                        "expected a Parquet file that can be read",
+                        reason,
+                        "it was damaged after it was written; run its scenario again",
+                    )
+        return None
+
+    def why(self, request: int, *, of: str | None = None) -> Why:
+        """Say where one request's end-to-end time went; `of` names its run if several are opened.
+
+        Raises:
+            InputError: there is no such request, or it was not served.
+        """
+        from toolkit.analytics.why import why  # noqa: PLC0415 - it needs Run itself
+
+        return why(self, request, of=of)
 
     # -- setting up ------------------------------------------------------------------------------
 
@@ -169,6 +266,19 @@ class Run:
         for table in TABLES:
             connection.execute(f"CREATE VIEW {STORE}.{table} AS {self._files(table)}")
 
+    def _join(self, own: Sequence[OwnView]) -> None:
+        """Create the user's views; InputError with all that do not fit the library."""
+        problems: list[Problem] = []
+        for each in own:
+            try:
+                self._create([each.view])
+            except duckdb.Error as error:
+                told = self._explained(each.view.sql, error).problems[0]
+                problems.append(each.problem(str(error), told.expected, told.way_out))
+        if problems:
+            problems = list(dict.fromkeys(problems))
+            raise InputError(problems[0].file, problems)
+
     def _files(self, table: str) -> str:
         """Return the SQL that reads one table of all stores, with the run's name."""
         return " UNION ALL ".join(
@@ -183,6 +293,8 @@ class Run:
             for each in needed(view.name, self._views):
                 if each.name not in self._created:
                     self._connection.execute(each.sql)
+                    if each.name in self._kept:
+                        keep(self._connection, each.name)
                     self._created.add(each.name)
 
     def _listing(self, query: str) -> list[View]:
@@ -209,7 +321,9 @@ class Run:
             )
 
     def _explained(self, query: str, error: duckdb.Error) -> InputError:
-        """Return what is wrong with a query, with the nearest view where one was misspelt."""
+        """Return what is wrong with a query, or with the file it met; names the nearest view."""
+        if not isinstance(error, _OF_THE_QUERY) and (damage := self.damage()):
+            return damage
         message = str(error)
         head, _, rest = message.partition("\n")
         way_out = ""
@@ -221,6 +335,13 @@ class Run:
         return InputError.one(_short(query), "", head, "", way_out)
 
 
+def keep(connection: duckdb.DuckDBPyConnection, view: str) -> None:
+    """Put a table with its rows in the place of a view."""
+    connection.execute(f"CREATE TABLE kept AS FROM {view}")
+    connection.execute(f"DROP VIEW {view}")
+    connection.execute(f"ALTER TABLE kept RENAME TO {view}")
+
+
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:
     """Return a name for each folder: its own, with as many parents as tell them apart."""
     parts = [folder.absolute().parts for folder in folders]
@@ -230,6 +351,11 @@ def _names(folders: Sequence[Path]) -> tuple[str, ...]:
         if len(set(names)) == len(names):
             return tuple(names)
     return tuple(f"{name} ({number})" for number, name in enumerate(names, 1))
+
+
+def _spill() -> str:
+    """Return a folder of this connection's own, which DuckDB makes when it needs it and removes."""
+    return str(Path(tempfile.gettempdir()) / f"toolkit-{os.getpid()}-{uuid4().hex[:8]}")
 
 
 def _literal(text: str) -> str:

@@ -56,20 +56,23 @@ def is_trace(path: Path) -> bool:
 
 def _check_scenario(path: Path, sets: Sequence[str]) -> str:
     import toolkit
+    from toolkit import assertions
 
     scenario = toolkit.load(path, sets=sets)
     if scenario.sweep is not None:
         from toolkit.planner.sweep import check
 
         return f"{path}: good; {check(scenario)}"
+    assertions.require_answerable(scenario)
     variants = ", ".join(str(variant.variant) for variant in scenario.variants)
     return f"{path}: good" + (f"; variants {variants}" if variants else "")
 
 
 def _check_trace(path: Path) -> str:
-    import toolkit
+    from toolkit import analytics
 
-    broken = toolkit.open(path).check()
+    with analytics.open(path, kept=["idle_causes"]) as opened:
+        broken = opened.check()
     if broken:
         lines = [f"{path}: {len(broken)} broken invariant{'s'[: len(broken) > 1]}"]
         lines += [f"  {each.name}: {len(each.rows)} rows\n      {each.doc}" for each in broken]

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit.errors import InputError
+
 if TYPE_CHECKING:
     from toolkit.analytics import Run
 
@@ -23,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="default: reports/NAME beside traces/"
     )
+    parser.add_argument(
+        "--dialect",
+        metavar="TOOL",
+        help="print the figures as vllm, aiperf, guidellm, mlperf or dejavu define them, and write "
+        "no report",
+    )
     parser.add_argument("--json", action="store_true", help="print a list of objects, one per run")
 
 
@@ -32,6 +40,8 @@ def execute(arguments: argparse.Namespace) -> int:
     from toolkit.runs import write_report
 
     runs = [toolkit.open(path) for path in arguments.trace]
+    if arguments.dialect is not None:
+        return _in_dialect(runs, arguments.dialect, as_json=arguments.json)
     folder = write_report(runs, arguments.output)
     if arguments.json:
         show_json(runs)
@@ -40,19 +50,44 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _in_dialect(runs: Sequence[Run], dialect: str, *, as_json: bool) -> int:
+    """Print runs in another tool's definitions."""
+    from rich.console import Console
+
+    from toolkit import tables
+    from toolkit.analytics.terms import DIALECTS, tools
+    from toolkit.report.dialect import figures
+    from toolkit.report.dialect import show as show_dialect
+
+    if dialect not in DIALECTS:
+        raise InputError.one("--dialect", "", f"expected {', '.join(DIALECTS)}", dialect)
+    if as_json:
+        tables.print_json(
+            [
+                {"name": run.name, "dialect": dialect, "figures": figures(run, dialect)}
+                for run in runs
+            ]
+        )
+        return 0
+    names = {tool.key: tool.name for tool in tools()}
+    show_dialect(runs, dialect, names[dialect], Console())
+    return 0
+
+
 def show(runs: Sequence[Run], folder: Path | None) -> None:
     """Print the summary of runs, and where their report is."""
     from rich.console import Console
 
-    from toolkit import report
+    from toolkit import assertions, report
 
-    report.terminal(runs, Console())
+    report.terminal(runs, Console(), outcomes=assertions.outcomes(runs))
     if folder is not None:
         print(f"report: {folder / 'report.html'}")
 
 
 def show_json(runs: Sequence[Run], more: Sequence[Mapping[str, Any]] = ()) -> None:
     """Print runs as a list of objects, `more` objects after them."""
-    from toolkit import report, tables
+    from toolkit import assertions, report, tables
 
-    tables.print_json([*(report.summary(run) for run in runs), *more])
+    objects = [report.summary(run, assertions.outcomes([run])) for run in runs]
+    tables.print_json([*objects, *more])

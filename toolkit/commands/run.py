@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     sweep.add_argument("--address", metavar="URL", help="of the Dask scheduler, tcp://HOST:PORT")
     sweep.add_argument(
+        "--study",
+        metavar="NAME,NAME",
+        help="also under these assumptions of its [[sweep.study]], side by side; all: every one",
+    )
+    sweep.add_argument(
         "--trace-points",
         default="",
         metavar="N,M",
@@ -64,12 +69,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Simulate every scenario, write what comes of it, print the answer."""
     import toolkit
+    from toolkit import assertions
 
+    if arguments.study is not None:
+        return _run_studies(arguments)
     sets = [*arguments.set, *([f'trace.level="{arguments.level}"'] if arguments.level else [])]
     scenarios = [
         toolkit.load(_document(Path(source)), sets=sets, variant=arguments.variant)
         for source in arguments.scenario
     ]
+    for scenario in scenarios:
+        assertions.require_answerable(scenario)
     runs: list[Run] = []
     swept: list[dict[str, Any]] = []
     for scenario in scenarios:
@@ -84,6 +94,7 @@ def execute(arguments: argparse.Namespace) -> int:
         runs += these
     if arguments.json:
         show_json(runs, swept)
+    assertions.require_held(assertions.outcomes(runs))
     return 0
 
 
@@ -109,6 +120,35 @@ def _run_sweep(scenario: Scenario, arguments: argparse.Namespace) -> dict[str, A
     if not arguments.json:
         sys.stdout.writelines(show_sweep.terminal(done, page=not arguments.no_report))
     return show_sweep.summary(done)
+
+
+def _run_studies(arguments: argparse.Namespace) -> int:
+    """Play sweeps under other assumptions, and print what moved."""
+    from toolkit import tables
+    from toolkit.planner import show_studies
+    from toolkit.planner.studies import studies
+
+    names = [name.strip() for name in arguments.study.split(",") if name.strip()]
+    found = []
+    for source in arguments.scenario:
+        done = studies(
+            _document(Path(source)),
+            names,
+            arguments.out,
+            sets=arguments.set,
+            variant=arguments.variant,
+            report=not arguments.no_report,
+            quiet=arguments.quiet,
+            executor=arguments.executor,
+            workers=arguments.workers,
+            address=arguments.address,
+        )
+        found.append(show_studies.summary(done))
+        if not arguments.json:
+            sys.stdout.writelines(show_studies.terminal(done))
+    if arguments.json:
+        tables.print_json(found)
+    return 0
 
 
 def _document(source: Path) -> Path | Mapping[str, Any]:

@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "trace", type=Path, metavar="TRACE", help="folder of a run, or a trace file"
     )
     add_selection(parser)
+    parser.add_argument(
+        "--at", metavar="N|START:END", help="open at the life of this request, or at this stretch"
+    )
     parser.add_argument("--coarse", action="store_true", help="merge what is shorter than a pixel")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument("--port", type=int, default=0, metavar="P", help="default: any free one")
@@ -30,6 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
     view(
         arguments.trace,
         selection(arguments),
+        at=arguments.at,
         port=arguments.port,
         browser=not arguments.no_browser,
         max_spans=arguments.max_spans,

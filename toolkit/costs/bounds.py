@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -133,7 +132,6 @@ class _Costs:
         ) -> tuple[F8, F8]:
             """Return (alone, share) of each entry."""
 
-            @cache
             def of(size: int, tokens: int) -> tuple[float, float]:
                 if scenario.workload.entry == "microbatch":
                     alone = on_clock(pass_s(size, tokens))
@@ -144,9 +142,9 @@ class _Costs:
                 }
                 return min(times.values()), min(time / among for among, time in times.items())
 
-            pairs = zip(requests.size.tolist(), tokens.tolist(), strict=True)
-            alone, share = np.array([of(size, count) for size, count in pairs], np.float64).T
-            return alone, share
+            alike, which = _alike(requests.size, tokens)
+            alone, share = np.array([of(size, count) for size, count in alike], np.float64).T
+            return alone[which], share[which]
 
         passes = requests.output_tokens.astype(np.float64)
         return cls(
@@ -154,6 +152,17 @@ class _Costs:
             *least(token_s, np.zeros_like(prompt_tokens)),
             passes if published else passes - 1,
         )
+
+
+def _alike(
+    sizes: npt.NDArray[np.int32], tokens: npt.NDArray[np.int32]
+) -> tuple[list[tuple[int, int]], npt.NDArray[np.intp]]:
+    """Return the different (size, tokens) of entries, and which of them each entry has."""
+    pairs = sizes.astype(np.int64) << 32 | tokens
+    if pairs.min() == pairs.max():  # told from the rest without sorting
+        return [(int(sizes[0]), int(tokens[0]))], np.zeros(len(pairs), np.intp)
+    alike, which = np.unique(pairs, return_inverse=True)
+    return [(pair >> 32, pair & 0xFFFFFFFF) for pair in alike.tolist()], which
 
 
 def _streamed(scenario: Scenario) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from toolkit.report.style import Width, panels
+from toolkit.planner import sweep_figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from toolkit.report.style import Width
 
 __all__ = ["FAMILY_NAMES", "bars", "speedups"]
 
@@ -17,7 +19,6 @@ FAMILY_NAMES = {
     "Baseline_dp": "data parallel",
     "DV": "prompt and token machines",
 }
-_COLOURS = {"Baseline": "#3b3b3b", "Baseline_dp": "#d6604d", "DV": "#1b7fa6"}
 
 Series = Mapping[str, Sequence[float]]
 """A value for each number of machines, by family; 0 where nothing fits, as published."""
@@ -27,22 +28,13 @@ def bars(
     machines: Sequence[int], series: Series, width: Width, *, heading: str, unit: str
 ) -> Figure:
     """Draw the families side by side; what does not fit is marked, not drawn as 0."""
-    entries = [(FAMILY_NAMES[family], _COLOURS[family]) for family in series]
-    drawn, (axes,) = panels(width, heading, [2.6], left=0.7, entries=entries)
-    each = 0.8 / len(series)
-    for at, (family, values) in enumerate(series.items()):
-        centres = [x + (at - (len(series) - 1) / 2) * each for x in range(len(machines))]
-        axes.bar(centres, values, each * 0.92, color=_COLOURS[family], zorder=2)
-        for x, value in zip(centres, values, strict=True):
-            if value == 0:
-                axes.plot([x], [0], marker="x", ms=4, color=_COLOURS[family], clip_on=False)
-    axes.set_xticks(range(len(machines)), [str(count) for count in machines])
-    axes.set_xlim(-0.6, len(machines) - 0.4)
-    axes.set_xlabel("machines  (×: does not fit, or no such layout)")
-    axes.set_ylabel(unit)
-    axes.yaxis.grid(visible=True)
-    axes.set_axisbelow(True)
-    return drawn
+    named = {
+        FAMILY_NAMES[family]: [value or None for value in values]
+        for family, values in series.items()
+    }
+    places = [str(count) for count in machines]
+    across = "machines  (×: does not fit, or no such layout)"
+    return sweep_figures.bars(places, named, heading, across, unit, width)
 
 
 def speedups(machines: Sequence[int], series: Series) -> dict[tuple[str, str], tuple[float, int]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from toolkit.analytics.memory import InMemory
 from toolkit.catalog import nearest
 from toolkit.scenario.expressions import ConditionError
 
-__all__ = ["PERCENTILES", "Named", "metric_names", "metrics", "named"]
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["PERCENTILES", "SPREAD", "Named", "metric_names", "metrics", "named", "views_of"]
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 """Percentiles of every latency that are always among the metrics."""
@@ -29,6 +31,7 @@ VIEWS: Mapping[str, tuple[str, ...]] = {
         "total_tokens_per_s",
         "mean_requests_in_system",
     ),
+    "highest_bound": ("least_makespan_s", "most_requests_per_s"),
     "stage_shares": ("utilisation", "bubble_share", "empty_share"),
     "cost": (
         "machine_hours",
@@ -40,6 +43,12 @@ VIEWS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """Columns taken as they are, by view."""
+
+SPREAD = "latency_spread"
+"""The view of all latencies."""
+
+SLO = {"goodput_per_s": "goodput_per_s", "attainment": "slo_attainment"}
+"""Columns of the view `goodput`, and their names here; only where the scenario has an [slo]."""
 
 COUNTS = frozenset({"entries", "requests", "prompt_tokens", "output_tokens"})
 """Metrics that are whole numbers."""
@@ -67,9 +76,21 @@ ALIASES = {"throughput_per_s": "entries_per_s"} | {
 Row = dict[str, float | int | None]
 
 
-def metric_names(percentiles: Iterable[float]) -> tuple[str, ...]:
-    """Return every metric's name, in the order of a row; `percentiles` besides the usual ones."""
+class Asked(Protocol):
+    """Runs that answer queries over the library's views: opened, or in memory."""
+
+    def frame(self, query: str) -> pl.DataFrame:
+        """Return the rows of a query."""
+        ...
+
+
+def metric_names(percentiles: Iterable[float], *, slo: bool = False) -> tuple[str, ...]:
+    """Return every metric's name, in the order of a row; `percentiles` besides the usual ones.
+
+    With `slo` there are goodput and attainment, which a scenario without limits has not.
+    """
     names = [name for columns in VIEWS.values() for name in columns]
+    names += SLO.values() if slo else ()
     asked = sorted({*PERCENTILES, *percentiles})
     for latency in LATENCIES:
         names += [f"{latency}_{it}_ms" for it in ("min", "mean", "max")]
@@ -77,19 +98,38 @@ def metric_names(percentiles: Iterable[float]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def metrics(opened: InMemory) -> dict[int, Row]:
-    """Return the row of metrics of every run, by its number; what a run has not is left out."""
-    rows: dict[int, Row] = {}
+def metrics(
+    opened: Asked, views: Iterable[str] | None = None, *, slo: bool = False
+) -> dict[Any, Row]:
+    """Return the row of metrics of every run, by its key; what a run has not is left out.
+
+    With `views` only those of these views (:func:`views_of`) are asked for;
+    with `slo`, or where they are among the views, those of limits too.
+    """
+    asked = set(VIEWS) | {SPREAD} if views is None else {"throughput", *views}
+    rows: dict[Any, Row] = {}
     for view, columns in VIEWS.items():
-        for found in opened.frame(f"SELECT run, {', '.join(columns)} FROM {view}").to_dicts():
-            rows.setdefault(found.pop("run"), {}).update(found)
-    for spread in opened.frame("FROM latency_spread").to_dicts():
+        if view in asked:
+            for found in opened.frame(f"SELECT run, {', '.join(columns)} FROM {view}").to_dicts():
+                rows.setdefault(found.pop("run"), {}).update(found)
+    for found in opened.frame("FROM goodput").to_dicts() if slo else ():
+        rows[found["run"]].update({name: found[column] for column, name in SLO.items()})
+    if SPREAD not in asked:
+        return rows
+    for spread in opened.frame(f"FROM {SPREAD}").to_dicts():
         row, latency = rows[spread["run"]], spread["metric"]
         for it in ("min", "mean", "max"):
             row[f"{latency}_{it}_ms"] = spread[f"{it}_s"] * MS_PER_S
         for each, value in zip(spread["percentiles"], spread["percentiles_s"], strict=True):
             row[_percentile_name(latency, each)] = value * MS_PER_S
     return rows
+
+
+def views_of(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return the views that these metrics come from."""
+    home = {column: view for view, listed in VIEWS.items() for column in listed}
+    home |= dict.fromkeys(SLO.values(), "goodput")
+    return tuple(sorted({home.get(column, SPREAD) for column in columns}))
 
 
 def _percentile_name(latency: str, percentile: float) -> str:

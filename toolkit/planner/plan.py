@@ -108,6 +108,7 @@ class Simulated:
 
     layout: str
     split: tuple[int, int] | None
+    tensor_parallel: int | None
     replicas: int
     microbatch_size: int
     figures: Figures | None
@@ -205,6 +206,7 @@ def _simulated(option: Option, figures: Figures | None) -> Simulated:
     return Simulated(
         layout=option.layout,
         split=option.split,
+        tensor_parallel=option.tensor_parallel,
         replicas=option.scenario.deployment.data_parallel,
         microbatch_size=option.microbatch_size,
         figures=figures,
@@ -229,6 +231,13 @@ def _notes(scenario: Scenario) -> Sequence[str]:
             "Fixed times hold for a stage as deep as the scenario's; a stage with twice the "
             "layers is taken to need twice as long, and no other microbatch size is known."
         )
+    else:
+        devices = scenario.hardware.devices_per_machine
+        known = [] if devices is None else [devices]
+        known += sorted((each.devices for each in scenario.timing.degrees), reverse=True)
+        if known:
+            degrees = ", ".join(str(each) for each in known)
+            notes.append(f"Tensor-parallel degrees that the timing table knows: {degrees}.")
     if scenario.deployment.memory_fit == "off":
         notes.append("Memory is not checked: the simulated options may not fit.")
     return notes

@@ -6,25 +6,28 @@ This is what a worker does, in whatever process or machine it lives.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from toolkit import catalog
 from toolkit.analytics.memory import InMemory
+from toolkit.costs.bounds import Bound, bounds
 from toolkit.errors import InputError
-from toolkit.planner.metrics import PERCENTILES, metrics
+from toolkit.planner.metrics import PERCENTILES, SPREAD, metrics
+from toolkit.runs import within_bounds
 from toolkit.scenario.model import Lengths, Scenario, Trace
 from toolkit.scenario.physics import served_entries
 from toolkit.simulator import simulate
 from toolkit.trace.columns import Chunk
+from toolkit.workload import build
 
 __all__ = ["Answer", "Task", "answer", "batches", "play"]
 
-MOST_POINTS = 64
+MOST_POINTS = 128
 """Points of a batch: the views take a few milliseconds a query, however many runs they see."""
 
-MOST_ENTRIES = 200_000
+MOST_ENTRIES = 400_000
 """Entries of a batch, which bound its memory: some 200 bytes each on the way through the views."""
 
 TABLES = ("machines", "tracks", "names", "requests", "totals")
@@ -33,10 +36,14 @@ TABLES = ("machines", "tracks", "names", "requests", "totals")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A point to play; ``key`` stands for all that its result depends on."""
+    """A point to play; ``key`` stands for all that its result depends on.
+
+    ``views`` are those whose metrics are asked for, None for all.
+    """
 
     key: str
     scenario: Scenario
+    views: tuple[str, ...] | None = None
 
     @property
     def entries(self) -> int:
@@ -78,32 +85,43 @@ def batches(tasks: Sequence[Task], at_least: int = 1) -> Iterator[Sequence[Task]
         yield batch
 
 
-def play(scenario: Scenario) -> Iterator[Chunk]:
-    """Yield the rows of one point at trace level `requests`, without waits and lanes."""
-    return simulate(replace(scenario, trace=Trace("requests", ())), accounts=False)
+def play(scenario: Scenario) -> tuple[tuple[Bound, ...], Iterator[Chunk]]:
+    """Return the bounds of one point, and its rows at trace level `requests`.
+
+    They come without waits and lanes; a run that ends before its bounds allow
+    is a fault, raised on the way.
+    """
+    requests = build(scenario)
+    lower = bounds(scenario, requests)
+    chunks = simulate(replace(scenario, trace=Trace("requests", ())), requests, accounts=False)
+    return lower, within_bounds(lower, chunks)
 
 
 def answer(batch: Sequence[Task]) -> list[Answer]:
-    """Return the metrics of every task of a batch.
+    """Return the metrics of every task of a batch, all of which ask for the same views.
 
     They do not depend on what else is in the batch.
     """
-    played: list[tuple[str, Scenario, list[Chunk]]] = []
+    views = batch[0].views
+    played: list[tuple[str, Mapping[str, Any], list[Chunk]]] = []
     refused: list[Answer] = []
     for task in batch:
         try:
-            chunks = [chunk for chunk in play(task.scenario) if chunk.table in TABLES]
+            lower, rows_of = play(task.scenario)
+            chunks = [chunk for chunk in rows_of if chunk.table in TABLES]
         except InputError as error:
             problem = error.problems[0]
             words = f"{problem.where}: {problem.expected}, got {problem.got}"
             refused.append(Answer(task.key, {}, words))
         else:
-            played.append((task.key, task.scenario, chunks))
+            played.append((task.key, _manifest(task.scenario, lower), chunks))
     if not played:
         return refused
-    runs = [(_manifest(scenario), chunks) for _, scenario, chunks in played]
-    with InMemory(runs, tables=TABLES, kept=("request_latency",)) as opened:
-        rows = metrics(opened)
+    runs = [(manifest, chunks) for _, manifest, chunks in played]
+    slo = any(task.scenario.slo for task in batch)
+    kept = ("request_latency",) if views is None or SPREAD in views else ()
+    with InMemory(runs, tables=TABLES, kept=kept) as opened:
+        rows = metrics(opened, views, slo=slo)
     return [Answer(key, rows[at]) for at, (key, _, _) in enumerate(played)] + refused
 
 
@@ -118,15 +136,17 @@ def _mean_output_tokens(lengths: Lengths, entries: int) -> float:
     return sum((b - a) * (v + w) / 2 for (a, v), (b, w) in pairwise(points))
 
 
-def _manifest(scenario: Scenario) -> Mapping[str, Any]:
-    """Return what the view `runs` reads of a manifest, as far as metrics depend on it."""
+def _manifest(scenario: Scenario, lower: Sequence[Bound]) -> Mapping[str, Any]:
+    """Return what views read of a manifest, as far as metrics depend on it."""
     percentiles = sorted({*PERCENTILES, *scenario.report.percentiles})
     return {
         "name": scenario.name,
         "discipline": scenario.discipline,
         "level": "requests",
+        "bounds": [asdict(bound) for bound in lower],
         "scenario": {
             "deployment": {"kind": scenario.deployment.kind},
             "report": {"percentiles": percentiles},
+            **({"slo": scenario.document["slo"]} if scenario.slo else {}),
         },
     }

@@ -36,6 +36,8 @@ class Goal:
     """Setting columns for each combination of whose values there is a winner."""
     limits: tuple[str, ...]
     within: Callable[[Row], bool]
+    limited: tuple[str, ...]
+    """Metrics that the limits are about."""
 
     @property
     def words(self) -> str:
@@ -127,7 +129,7 @@ def goal_of(scenario: Scenario) -> Goal:
     """
     sweep = _sweep(scenario)
     settings = setting_columns(sweep.keys)
-    columns = [*settings.values(), *metric_names(_percentiles(sweep))]
+    columns = [*settings.values(), *_metric_names(sweep)]
     problems: list[Problem] = []
     file = str(scenario.file or scenario.name)
 
@@ -141,10 +143,13 @@ def goal_of(scenario: Scenario) -> Goal:
     except ConditionError as error:
         problems.append(Problem(key, str(error), file=file))
     limits: list[Callable[[Row], bool]] = []
+    limited: dict[str, None] = {}
     for index, text in enumerate(sweep.best.limits):
         try:
             condition = parse(text)
-            limits.append(_limit(condition, {name: look_up(name) for name in condition.names}))
+            figures = {name: look_up(name) for name in condition.names}
+            limits.append(_limit(condition, figures))
+            limited |= {each.column: None for each in figures.values()}
         except ConditionError as error:
             where = f"sweep.best.limits[{index}]"
             problems.append(Problem(where, str(error), f'"{text}"', file=file))
@@ -157,6 +162,7 @@ def goal_of(scenario: Scenario) -> Goal:
         tuple(settings[key] for key in sweep.best.by),
         sweep.best.limits,
         lambda row: all(limit(row) for limit in limits),
+        tuple(column for column in limited if column not in settings.values()),
     )
 
 
@@ -168,7 +174,7 @@ def setting_columns(keys: Sequence[str]) -> dict[str, str]:
 'workload.lengths.name': 'workload.lengths.name'}
     """
     last = [key.rpartition(".")[2] for key in keys]
-    taken = {*OWN, *metric_names(())}
+    taken = {*OWN, *metric_names((), slo=True)}
     return {
         key: name if last.count(name) == 1 and name not in taken else key
         for key, name in zip(keys, last, strict=True)
@@ -179,7 +185,7 @@ def collect(scenario: Scenario, answers: Mapping[int, Answer]) -> Results:
     """Return the results of a sweep whose points that fit have these answers, by their number."""
     sweep = _sweep(scenario)
     settings = setting_columns(sweep.keys)
-    names = metric_names(_percentiles(sweep))
+    names = _metric_names(sweep)
     rows: list[Row] = []
     for point in sweep.points:
         answer = answers.get(point.number)
@@ -200,8 +206,11 @@ def _sweep(scenario: Scenario) -> Sweep:
     return scenario.sweep
 
 
-def _percentiles(sweep: Sweep) -> set[float]:
-    return {each for point in sweep.points for each in point.scenario.report.percentiles}
+def _metric_names(sweep: Sweep) -> tuple[str, ...]:
+    """Return the metrics of every row: those of [report]'s percentiles, and of an [slo]."""
+    scenarios = [point.scenario for point in sweep.points]
+    percentiles = {each for scenario in scenarios for each in scenario.report.percentiles}
+    return metric_names(percentiles, slo=any(scenario.slo for scenario in scenarios))
 
 
 def _limit(condition: Condition, figures: Mapping[str, Named]) -> Callable[[Row], bool]:

@@ -8,7 +8,7 @@ from typing import Any
 from toolkit import tables
 from toolkit.planner.results import Winner
 from toolkit.planner.sweep import Swept
-from toolkit.planner.sweep_report import RESULTS, headline, shown_value
+from toolkit.planner.sweep_report import BESIDE, RESULTS, headline, metric_words, shown_value
 
 __all__ = ["summary", "terminal"]
 
@@ -22,15 +22,25 @@ def terminal(swept: Swept, *, page: bool = True) -> Iterator[str]:
     winners = results.winners()
     by = list(results.goal.by)
     chosen = [each for each in results.settings.values() if each not in by]
-    header = ["family"] * bool(results.families[0]) + [*by, *chosen, results.goal.metric, "point"]
+    metric = results.goal.metric
+    beside = [each for each in ("makespan_s", *BESIDE[: 1 + _is_rate(metric)]) if each != metric]
+    named = bool(results.families[0])
+    header = ["family"] * named + [
+        *by,
+        *chosen,
+        *(metric_words(each) for each in (metric, *beside)),
+        "point",
+    ]
     rows = []
     for winner in winners:
         row = winner.row or {}
-        cells = [winner.family] * bool(results.families[0])
+        cells = [winner.family] * named
         cells += [str(winner.group.get(column, "all")) for column in by]
         cells += ["" if row.get(column) is None else str(row[column]) for column in chosen]
-        value = shown_value(results.goal.metric, winner.value) if row else "nothing fits"
-        rows.append([*cells, value.replace("\N{NO-BREAK SPACE}", " "), str(row.get("point", ""))])
+        shown = [shown_value(metric, winner.value) if row else "nothing fits"]
+        shown += [shown_value(each, row.get(each)) for each in beside]
+        cells += [each.replace("\N{NO-BREAK SPACE}", " ") for each in shown]
+        rows.append([*cells, str(row.get("point", ""))])
     yield from tables.aligned(header, rows)
     yield "\n"
     yield f"results: {swept.folder / RESULTS}\n"
@@ -38,6 +48,10 @@ def terminal(swept: Swept, *, page: bool = True) -> Iterator[str]:
         yield f"report: {swept.folder / 'report.html'}\n"
     for name, run in swept.traces.items():
         yield f"trace of {name}: {run.path}\n"
+
+
+def _is_rate(metric: str) -> bool:
+    return metric.endswith("_per_s")
 
 
 def summary(swept: Swept) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit import runs
+from toolkit import analytics, runs
 from toolkit.errors import InputError
 from toolkit.planner import points
-from toolkit.planner.executors import completed, open_executor
+from toolkit.planner.executors import SerialExecutor, completed, open_executor
 from toolkit.planner.ledger import Ledger, key_of
 from toolkit.planner.points import Answer, Task
 from toolkit.planner.results import Results, collect, goal_of
@@ -95,12 +95,16 @@ def sweep(
         ledger = Ledger(folder.with_name(f".{folder.name}.sweep"))
         with open_executor(executor, workers=workers, address=address) as (opened, count):
             answers = _answers(stated.points, ledger, opened, count, scenario.name, quiet=quiet)
-        results = collect(scenario, answers)
-        with bar(f"report of {scenario.name}", quiet=quiet):
-            write_report(scenario, results, folder, page=report)
+            results = collect(scenario, answers)
+            chosen = _to_trace(results, by_number, trace_points)
+            # Traces are written here: a cluster's workers may have another disk.
+            beside = opened if executor == "processes" else SerialExecutor()
+            under_way = {name: beside.submit(_trace, point, out) for name, point in chosen.items()}
+            with bar(f"report and traces of {scenario.name}", quiet=quiet):
+                write_report(scenario, results, folder, page=report)
+                written = {name: future.result() for name, future in under_way.items()}
         ledger.close()
-    traces = _traces(scenario, results, by_number, trace_points, out, quiet=quiet)
-    return Swept(results, folder, traces)
+    return Swept(results, folder, {name: analytics.open(path) for name, path in written.items()})
 
 
 def _answers(
@@ -136,29 +140,27 @@ def _in_batches(left: Sequence[Task], workers: int) -> list[Sequence[Task]]:
     return sorted(found, key=lambda batch: -sum(task.stage_events for task in batch))
 
 
-def _traces(
-    scenario: Scenario,
-    results: Results,
-    by_number: Mapping[int, Point],
-    trace_points: Sequence[int],
-    out: Path,
-    *,
-    quiet: bool,
-) -> dict[str, Run]:
-    """Run the overall winner of each family, and the points asked for, and keep their traces."""
+def _to_trace(
+    results: Results, by_number: Mapping[int, Point], trace_points: Sequence[int]
+) -> dict[str, Scenario]:
+    """Return what to run in full, by the variant it becomes: winners, and points asked for."""
     chosen: dict[str, int] = {}
     for winner in results.winners():
         if not winner.group and winner.row is not None:
             chosen[winner.family or "best"] = winner.row["point"]
     chosen |= {f"point-{number}": number for number in trace_points}
-    made: dict[str, Run] = {}
-    for name, number in chosen.items():
-        point = by_number[number].scenario
-        alone = replace(point, variant=name, document={**point.document, "variant": name})
-        run = runs.run(alone, out, report=False, quiet=quiet)
-        assert not isinstance(run, dict)
-        made[name] = run
-    return made
+    points = {name: by_number[number].scenario for name, number in chosen.items()}
+    return {
+        name: replace(point, variant=name, document={**point.document, "variant": name})
+        for name, point in points.items()
+    }
+
+
+def _trace(point: Scenario, out: Path) -> Path:
+    """Run one point with the trace its scenario asks for; return the run's folder."""
+    run = runs.run(point, out, report=False)
+    assert not isinstance(run, dict)
+    return run.path
 
 
 def _stated(scenario: Scenario) -> Sweep:

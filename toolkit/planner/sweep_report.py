@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from toolkit import __version__
-from toolkit.planner import sweep_figures
+from toolkit.planner import published_files, sweep_figures
 from toolkit.planner.ledger import VERSIONED
 from toolkit.planner.results import Results, Row, Winner
 from toolkit.report import style, words
@@ -35,7 +35,15 @@ from toolkit.scenario.model import Scenario
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
 
-__all__ = ["RESULTS", "headline", "shown_value", "winners_table", "write_report"]
+__all__ = [
+    "BESIDE",
+    "RESULTS",
+    "headline",
+    "metric_words",
+    "shown_value",
+    "winners_table",
+    "write_report",
+]
 
 RESULTS = "results.parquet"
 
@@ -59,8 +67,10 @@ def write_report(scenario: Scenario, results: Results, folder: Path, *, page: bo
     """
     with replacing(folder) as part:
         pyarrow.parquet.write_table(results.table(), part / RESULTS, compression="zstd")
-        (part / "tables").mkdir()
-        pyarrow.csv.write_csv(winners_table(results), part / "tables" / "winners.csv")
+        tables = part / "tables"
+        tables.mkdir()
+        pyarrow.csv.write_csv(winners_table(results), tables / "winners.csv")
+        published_files.write(scenario, results, tables)
         if not page:
             return
         (part / "figures").mkdir()
@@ -107,6 +117,27 @@ def shown_value(metric: str, value: float | None) -> str:
             return say(value)
     return words.dollars(value) if "usd" in metric else words.amount(value)
 
+
+def metric_words(metric: str) -> str:
+    """Return what a metric is called beside its unit.
+
+    >>> metric_words("ttft_p99_ms"), metric_words("machine_hours"), metric_words("cost_usd")
+    ('ttft p99, ms', 'machine-hours', 'cost, USD')
+    """
+    if metric in _NAMES:
+        return _NAMES[metric]
+    stem, _, unit = metric.rpartition("_")
+    if unit in _UNITS and not stem.endswith("_per"):
+        return f"{stem.replace('_', ' ')}, {_UNITS[unit]}"
+    return metric.replace("_", " ")
+
+
+_UNITS = {"s": "s", "ms": "ms", "usd": "USD"}
+_NAMES = {
+    "machine_hours": "machine-hours",
+    "least_makespan_s": "makespan, at least",
+    "most_requests_per_s": "requests per s, at most",
+}
 
 _WORDS: Mapping[str, Callable[[float], str]] = {
     "_ms": lambda value: words.seconds(value / 1e3),
@@ -182,28 +213,56 @@ def _winners(results: Results) -> Table:
 
 
 def _table(results: Results, winners: Sequence[Winner]) -> Table:
-    """Return winners as rows: group, what was chosen, the goal's metric, time and cost."""
+    """Return winners as rows: group, what was chosen, the goal's metric, makespan, bound, cost.
+
+    The best of a group stands out; the others have how many times its value
+    theirs is.
+    """
     by = list(dict.fromkeys(column for winner in winners for column in winner.group))
     chosen = [column for column in results.settings.values() if column not in by]
     metric = results.goal.metric
-    more = [each for each in ("makespan_s", "cost_usd", "machine_hours") if each != metric]
+    more = [each for each in ("makespan_s", *BESIDE, "cost_usd", "machine_hours") if each != metric]
+    best = _best_of_groups(results, winners)
+    strong: set[tuple[int, int]] = set()
     rows = []
-    best: dict[str, tuple[float, int]] = {}
-    sign = 1 if results.goal.least else -1
     for at, winner in enumerate(winners):
         row = winner.row or {}
         cells = [winner.family or "all", *(str(winner.group.get(column, "")) for column in by)]
         cells += ["–" if row.get(column) is None else str(row[column]) for column in chosen]
-        cells += [shown_value(metric, winner.value) if row else "nothing fits"]
+        leader = best.get(str(winner.group))
+        if leader is winner:
+            strong.add((at, len(cells)))
+        cells += [_beside_leader(metric, winner, leader)]
         cells += [shown_value(each, row.get(each)) for each in more]
         rows.append(cells)
-        if winner.value is not None:
-            group = str(winner.group)
-            best[group] = min(best.get(group, (sign * winner.value, at)), (sign * winner.value, at))
-    place = 1 + len(by) + len(chosen)
-    strong = frozenset((at, place) for _, at in best.values())
-    headers = ["family", *by, *chosen, metric, *more]
-    return Table(headers, rows, strong)
+    headers = ["family", *by, *chosen, *(metric_words(each) for each in (metric, *more))]
+    return Table(headers, rows, frozenset(strong))
+
+
+BESIDE = ("least_makespan_s", "most_requests_per_s")
+"""What no schedule can beat, shown beside what a winner reaches."""
+
+
+def _best_of_groups(results: Results, winners: Sequence[Winner]) -> dict[str, Winner]:
+    """Return the best family's winner of each group, by the group's text."""
+    sign = 1 if results.goal.least else -1
+    best: dict[str, Winner] = {}
+    for winner in winners:
+        leader = best.get(str(winner.group))
+        if winner.value is not None and (
+            leader is None or sign * winner.value < sign * (leader.value or 0.0)
+        ):
+            best[str(winner.group)] = winner
+    return best
+
+
+def _beside_leader(metric: str, winner: Winner, leader: Winner | None) -> str:
+    if winner.row is None:
+        return "nothing fits"
+    text = shown_value(metric, winner.value)
+    if leader is None or leader is winner:
+        return text
+    return f"{text}\n{words.ratio(_ratio(winner, leader))}"
 
 
 def _unfit(results: Results) -> Iterator[Block]:
@@ -242,7 +301,8 @@ def _provenance(scenario: Scenario) -> Block:
         ("seed", str(scenario.workload.seed)),
         (
             "metrics",
-            "the views throughput, cost, stage_shares and latency_spread; trace level requests",
+            "the views throughput, highest_bound, cost, stage_shares and latency_spread; "
+            "trace level requests",
         ),
         ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
     ]
@@ -289,17 +349,16 @@ def _figure(
             ]
     name = f"{metric}-by-{column}".replace(".", "-").replace("_", "-")
     heading = _heading(results, column, values, series, metric)
-    up = (
-        "machine-hours (cost by the price of a machine-hour)"
-        if metric == "machine_hours"
-        else metric
-    )
+    up = _UP.get(metric, metric_words(metric))
     places = [f"{value:g}" for value in values]
+    across = column.replace("_", " ")
+    if any(None in line for line in series.values()):
+        across += "  (×: nothing fits, or no such layout)" * (column == "machines")
 
     def draw(width: style.Width) -> Drawn:
         if column == "machines":
-            return sweep_figures.bars(places, series, heading, column, up, width)
-        return sweep_figures.lines(values, series, heading, column, up, width)
+            return sweep_figures.bars(places, series, heading, across, up, width)
+        return sweep_figures.lines(values, series, heading, across, up, width)
 
     wide = draw(style.WIDE)
     (folder / f"{name}.svg").write_text(style.svg(wide, name), encoding="utf-8")
@@ -308,8 +367,14 @@ def _figure(
     caption = f"At each value of `{column}`, the point of the family with the {goal.words}."
     if any(None in line for line in series.values()):
         caption += " Where there is none, nothing fits."
+    if column == "machines":
+        caption += " A bar with a gap goes on; its number is its height."
     narrow = style.svg(draw(style.NARROW), name)
     return Figure(name, style.svg(wide, name), narrow, png, caption, RESULTS)
+
+
+_UP = {"machine_hours": "machine-hours (cost / price of one)"}
+"""What stands at a figure's y axis where the metric's name does not say enough."""
 
 
 def _heading(
@@ -319,18 +384,30 @@ def _heading(
     series: Mapping[str, Sequence[float | None]],
     metric: str,
 ) -> str:
-    """Return the figure's answer: what each family comes down to, and where."""
-    told: list[str] = []
+    """Return the figure's answer: which family leads at which values, or the one family's best."""
     sign = 1 if results.goal.least or metric != results.goal.metric else -1
-    for family, line in series.items():
-        found = [(sign * value, at) for at, value in enumerate(line) if value is not None]
-        if not found:
-            continue
-        value, at = min(found)
-        said = f"{shown_value(metric, sign * value)} at {column} = {values[at]:g}"
-        told.append(f"{family} {said}" if family else said)
-    word = "Least" if sign > 0 else "Most"
-    return f"{word} {metric}: {words.listed(told)}" if told else f"{metric}: nothing fits"
+    leads: dict[str, list[str]] = {}
+    found: list[tuple[float, int]] = []
+    for at, value in enumerate(values):
+        there = [
+            (sign * number, family)
+            for family, line in series.items()
+            if (number := line[at]) is not None
+        ]
+        if there:
+            number, family = min(there, key=lambda each: each[0])
+            leads.setdefault(family, []).append(f"{value:g}")
+            found.append((number, at))
+    if not found:
+        return f"{metric_words(metric)}: nothing fits"
+    word, said = "least" if sign > 0 else "most", column.replace("_", " ")
+    number, at = min(found)
+    top = f"{word} {metric_words(metric).partition(',')[0]} {shown_value(metric, sign * number)}"
+    top += f" at {said} = {values[at]:g}"
+    if len(series) == 1:
+        return top[0].upper() + top[1:]
+    told = [f"{family} leads at {words.listed(places)}" for family, places in leads.items()]
+    return f"By {said}: {'; '.join(told)}. {top[0].upper()}{top[1:]}"
 
 
 def _of(results: Results, row: Row, metric: str) -> float | None:

@@ -9,8 +9,9 @@ into words, tables and pictures.
 
 from __future__ import annotations
 
+from toolkit.report.outcomes import Outcome
 from toolkit.report.summary import summary
 from toolkit.report.terminal import terminal
 from toolkit.report.writing import write
 
-__all__ = ["summary", "terminal", "write"]
+__all__ = ["Outcome", "summary", "terminal", "write"]

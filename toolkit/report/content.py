@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from toolkit.report import figures, style, words
+from toolkit.report import figures, ledger_figures, style, words
 from toolkit.report.document import (
     Block,
     Document,
@@ -17,6 +18,8 @@ from toolkit.report.document import (
     Terms,
 )
 from toolkit.report.findings import Findings
+from toolkit.report.outcomes import Outcome
+from toolkit.report.outcomes import blocks as assertion_blocks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
@@ -34,12 +37,23 @@ _TERMS = (
     "latency_percentiles",
     "stage_time",
     "pipeline_work",
+    "time_ledger",
+    "idle_causes",
+    "pipeline_load",
+    "dominant_causes",
     "utilisation",
     "request_time",
     "throughput_windows",
+    "itl",
+    "request_slo",
+    "slo_attainment",
+    "goodput",
+    "load_windows",
     "transfer_summary",
+    "kv_transfers",
     "cost",
-    "cost_parts",
+    "cost_ledger",
+    "unit_costs",
     "timeline",
 )
 """Views whose definitions are printed."""
@@ -60,16 +74,23 @@ _DISCIPLINES = {
 
 
 def content(
-    findings: Findings, *, title: str | None = None, question: str | None = None
+    findings: Findings,
+    *,
+    title: str | None = None,
+    question: str | None = None,
+    outcomes: Sequence[Outcome] = (),
 ) -> Document:
-    """Return the report on `findings`; draws the figures."""
+    """Return the report on `findings` and what came of assertions; draws the figures."""
     with style.look():
         sections = [
             Section("Answer", list(_answer(findings))),
+            *([Section("Assertions", list(assertion_blocks(outcomes)))] if outcomes else []),
+            *([Section("Limits", list(_limits(findings)))] if findings["goodput"].height else []),
             Section("Why", list(_why(findings))),
+            Section("Where the time went", list(_time(findings))),
             Section("Cost", list(_cost(findings))),
             Section("Latency", list(_latency(findings))),
-            Section("Throughput over time", [_throughput(findings)]),
+            Section("Over time", list(_over_time(findings))),
             Section("Transfers", list(_transfers(findings))),
             Section("What this rests on", list(_grounds(findings))),
             Section("Definitions", [_definitions(findings)], folded=True),
@@ -110,6 +131,7 @@ def _headline(findings: Findings) -> Table:
 
 def _why(findings: Findings) -> Iterator[Block]:
     yield Lines([_split(line) for line in findings.answer()[1:]])
+    yield Lines([(each.label, " ".join(each.sentences)) for each in findings.explanations()])
     if findings["utilisation"]["bubble_share"].count():
         yield Paragraph(
             "A bubble is a stage that stands still while there is work in its pipeline: a decode "
@@ -138,13 +160,6 @@ def _why(findings: Findings) -> Iterator[Block]:
             "source that knows none).",
             "note",
         )
-    if findings["utilisation"].height:
-        yield _figure(
-            findings,
-            "utilisation",
-            lambda width: figures.utilisation(findings["utilisation"], findings.labels, width),
-            "The number is the share of the makespan in which the stage worked, in percent.",
-        )
     if findings["e2e_parts"].height:
         yield _figure(
             findings,
@@ -154,52 +169,164 @@ def _why(findings: Findings) -> Iterator[Block]:
         )
 
 
-def _cost(findings: Findings) -> Iterator[Block]:
-    rows = findings["cost"].to_dicts()
-    if all(row["machines"] is None for row in rows):
-        yield Paragraph("The trace knows no machines, so there is nothing to be paid for.", "note")
+def _time(findings: Findings) -> Iterator[Block]:
+    if not (findings["time_ledger"]["kind"] == "stage").any():
+        yield Paragraph("The trace knows no stages, so there is no time of theirs to tell.", "note")
         return
-    if findings["cost_parts"].height:
+    yield Paragraph(
+        "The time ledger: every nanosecond of every stage between 0 and the makespan belongs to "
+        "one cause, and the causes of a stage add up to the makespan exactly.",
+        "note",
+    )
+    yield _figure(
+        findings,
+        "time_ledger",
+        lambda width: ledger_figures.stages(findings["time_ledger"], findings.labels, width),
+        "The number is the share of the makespan in which the stage worked, in percent.",
+    )
+    if findings["time_ledger_windows"].height:
         yield _figure(
             findings,
-            "cost_parts",
-            lambda width: figures.cost(findings["cost_parts"], findings.labels, width),
-            "All machines are paid for the whole makespan.",
+            "time_ledger_windows",
+            lambda width: ledger_figures.over_time(
+                findings["time_ledger_windows"], findings.labels, width
+            ),
+            "Share of the stages' time in each window, all runs on one clock.",
         )
-    yield Table(
-        [
-            "",
-            "machines",
-            "machine-hours",
-            "bill",
-            "per 1000 requests",
-            "per million input tokens",
-            "per million output tokens",
-        ],
+    runs = findings["runs"]
+    if runs["source"].count() and not set(findings["time_ledger"]["cause"]).isdisjoint(
+        ("bubble", "unexplained")
+    ):
+        yield Paragraph(
+            "An imported trace does not say what its requests waited for: its bubbles are one "
+            "cause, and what a stage that works for no known request stands still for is "
+            "unexplained.",
+            "note",
+        )
+    if any(level != "full" for level in runs.filter(runs["source"].is_null())["level"].to_list()):
+        yield Paragraph(
+            "Below trace level `full` the spans that tell the kinds of bubble apart are not kept: "
+            "there a bubble is one cause, and nothing is drawn over time.",
+            "note",
+        )
+    yield _ledger_table(findings)
+
+
+def _ledger_table(findings: Findings) -> Table:
+    """Return the share of each cause in the stages' time, role by role."""
+    shares = {
+        (str(row["run"]), row["role"], row["cause"]): row["share"]
+        for row in findings["role_ledger"].to_dicts()
+        if row["kind"] == "stage"
+    }
+    columns = list(dict.fromkeys((run, role) for run, role, _ in shares))
+    causes = [cause for cause in words.LEDGER if any(key[2] == cause for key in shares)]
+
+    def name(run: str, role: str | None) -> str:
+        return findings.labels[run] + ("" if role in ("colocated", None) else f", {role}")
+
+    return Table(
+        ["share of stage time", *(name(*column) for column in columns)],
         [
             [
-                label,
-                words.amount(row["machines"], 1),
-                words.amount(row["machine_hours"]),
+                words.LEDGER[cause],
                 *(
-                    words.dollars(row[column])
-                    for column in (
-                        "cost_usd",
-                        "usd_per_1000_requests",
-                        "usd_per_million_input_tokens",
-                        "usd_per_million_output_tokens",
-                    )
+                    words.share(shares[run, role, cause]) if (run, role, cause) in shares else ""
+                    for run, role in columns
                 ),
             ]
-            for label, row in zip(findings.labels.values(), rows, strict=True)
+            for cause in causes
+        ],
+    )
+
+
+def _cost(findings: Findings) -> Iterator[Block]:
+    rows = findings["unit_costs"].to_dicts()
+    hours = {str(row["run"]): row for row in findings["cost"].to_dicts()}
+    if all(row["machines"] is None for row in hours.values()):
+        yield Paragraph("The trace knows no machines, so there is nothing to be paid for.", "note")
+        return
+    if findings["cost_uses"].height:
+        yield _figure(
+            findings,
+            "cost_uses",
+            lambda width: ledger_figures.cost(findings["cost_uses"], findings.labels, width),
+            "All machines are paid for the whole makespan; the dollars of a bar add up to the "
+            "bill.",
+        )
+    good = any(row["usd_per_good_request"] is not None for row in rows)
+    columns = {
+        "bill": "cost_usd",
+        "not useful": "wasted_usd",
+        "per 1000 requests": "usd_per_1000_requests",
+        **({"per good request": "usd_per_good_request"} if good else {}),
+        "per million input tokens": "usd_per_million_input_tokens",
+        "per million output tokens": "usd_per_million_output_tokens",
+    }
+    yield Table(
+        ["", "machines", "machine-hours", *columns],
+        [
+            [
+                findings.labels[str(row["run"])],
+                words.amount(hours[str(row["run"])]["machines"], 1),
+                words.amount(hours[str(row["run"])]["machine_hours"]),
+                *(words.dollars(row[column]) for column in columns.values()),
+            ]
+            for row in rows
         ],
     )
     yield Paragraph(
         "No price is stated, so there is no bill."
-        if any(row["note"] for row in rows)
-        else "Per million input tokens and per million output tokens each divide the whole bill.",
+        if any(row["cost_usd"] is None for row in rows)
+        else "The bill is split between input and output tokens: the dollars of each role's "
+        "machines in proportion to the time its stages spent on prefill and on decode.",
         "note",
     )
+    yield from _energy(findings, rows)
+
+
+def _energy(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
+    """Say what the machines drew, and where the watts and the price are from."""
+    if any(row["energy_kwh"] is not None for row in rows):
+        carbon = any(row["co2_g"] is not None for row in rows)
+        yield Table(
+            ["", "energy", "per output token", *(["CO2", "per request"] if carbon else [])],
+            [
+                [
+                    findings.labels[str(row["run"])],
+                    _with_unit(row["energy_kwh"], "kWh"),
+                    _with_unit(row["joules_per_output_token"], "J"),
+                    *(
+                        [_with_unit(row["co2_g"], "g"), _with_unit(row["co2_g_per_request"], "g")]
+                        if carbon
+                        else []
+                    ),
+                ]
+                for row in rows
+            ],
+        )
+    played = [row for row in rows if not findings.imported(str(row["run"]))]
+    unknown = [findings.labels[str(row["run"])] for row in played if row["energy_kwh"] is None]
+    if unknown:
+        yield Paragraph(
+            f"No energy for {words.listed(unknown)}: it takes the watts of a machine at work and "
+            "idle, from the catalog or the scenario (hardware.busy_w_per_machine, "
+            "idle_w_per_machine).",
+            "note",
+        )
+    elif played and all(row["co2_g"] is None for row in played):
+        yield Paragraph("No carbon: the scenario states no hardware.co2_g_per_kwh.", "note")
+    yield Lines(
+        [
+            (heading, text)
+            for heading, column in (("Price", "price_source"), ("Power", "power_source"))
+            for text in dict.fromkeys(row[column] for row in rows if row[column])
+        ]
+    )
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return "–" if value is None else f"{words.amount(value)} {unit}"
 
 
 def _latency(findings: Findings) -> Iterator[Block]:
@@ -257,18 +384,102 @@ def _latency_table(findings: Findings) -> Table:
                 told = any(name == before[0] for before in rows)
                 cells = [words.seconds(value) for value in [*values, row["max_s"]]]
                 rows.append(["" if told else name, label, *cells])
+    rows += _itl_rows(findings, asked)
     headers = ["", "run", "min", "median", "mean", *(f"p{each:g}" for each in asked), "max"]
     return Table(headers, rows, words=2)
 
 
-def _throughput(findings: Findings) -> Block:
-    if not findings["throughput_windows"]["output_tokens_per_s"].count():
-        return Paragraph("The trace does not say when tokens were out.", "note")
+def _itl_rows(findings: Findings, percentiles: Sequence[float]) -> list[list[str]]:
+    """Return the rows of inter-token latency; none for runs that keep no passes."""
+    rows: list[list[str]] = []
+    for run, label in findings.labels.items():
+        spread = {row["statistic"]: row for row in findings.of("itl_summary", run).to_dicts()}
+        if spread:
+            shown = ["min", "p50", "mean", *(f"p{each:g}" for each in percentiles), "max"]
+            cells = [words.seconds(spread[each]["value_s"]) for each in shown]
+            rows.append(["" if rows else "between tokens (ITL)", label, *cells])
+    return rows
+
+
+def _over_time(findings: Findings) -> Iterator[Block]:
+    """Draw load and throughput over time, each where a trace tells it."""
+    if findings["throughput_windows"]["output_tokens_per_s"].count():
+        yield _throughput_figure(findings)
+    else:
+        yield Paragraph("The trace does not say when tokens were out.", "note")
+    load = findings["load_windows"]
+    if load["queued_mean"].count() or load["in_flight_mean"].count():
+        yield _load_figure(findings)
+    else:
+        yield Paragraph(
+            "The trace does not say how many requests waited, or were served, at a time.", "note"
+        )
+
+
+def _throughput_figure(findings: Findings) -> Figure:
     return _figure(
         findings,
         "throughput_windows",
         lambda width: figures.throughput(findings["throughput_windows"], findings.labels, width),
         "A request's tokens are spread evenly from its first to its last.",
+    )
+
+
+def _load_figure(findings: Findings) -> Figure:
+    return _figure(
+        findings,
+        "load_windows",
+        lambda width: figures.load(findings["load_windows"], findings.labels, width),
+        "Averages over windows: waiting from arrival to the first stage, served from there to the "
+        "last token.",
+    )
+
+
+LIMITS = {
+    "ttft": "first token",
+    "tpot": "per token after it",
+    "e2e": "end to end",
+    "all": "all of them",
+}
+"""Shown names of the limits of an [slo]."""
+
+
+def _limits(findings: Findings) -> Iterator[Block]:
+    """Say which share of requests met each limit, and how many good ones there were a second."""
+    rows: list[list[str]] = []
+    for row in findings["slo_attainment"].to_dicts():
+        limit = row["limit_ms"]
+        rows.append(
+            [
+                LIMITS[row["slo"]],
+                findings.labels[str(row["run"])],
+                "" if limit is None else f"≤ {words.seconds(limit / 1e3)}",
+                f"{row['met']:,} of {row['requests']:,}",
+                words.share(row["attainment"]),
+            ]
+        )
+    rows.sort(key=lambda row: list(LIMITS.values()).index(row[0]))
+    for above, below in list(pairwise(rows))[::-1]:
+        if below[0] == above[0]:
+            below[0] = ""
+    yield Table(["", "run", "limit", "met", "attainment"], rows, words=2)
+    yield Table(
+        ["", "goodput, requests/s", "throughput, requests/s", "good output tokens/s"],
+        [
+            [
+                findings.labels[str(row["run"])],
+                words.amount(row["goodput_per_s"]),
+                words.amount(row["requests_per_s"]),
+                words.amount(row["good_output_tokens_per_s"]),
+            ]
+            for row in findings["goodput"].to_dicts()
+        ],
+    )
+    yield Paragraph(
+        "Over all requests that arrived: those refused or failed are misses. Goodput counts the "
+        "requests that met every limit, by the makespan; an answer of one token meets a limit on "
+        "the time per token after it.",
+        "note",
     )
 
 
@@ -301,6 +512,22 @@ def _transfers(findings: Findings) -> Iterator[Block]:
         ],
         words=2,
     )
+    hidden = {
+        str(row["run"]): (row["hidden_share"], row["mean_wait_s"], row["max_wait_s"])
+        for row in findings["kv_transfer_summary"].to_dicts()
+    }
+    if hidden:
+        yield Lines(
+            [
+                (
+                    findings.labels[run],
+                    f"{words.share(share)} of the KV caches' link time ran while the sending stage "
+                    f"worked; their requests waited {words.seconds(mean)} for the link on average, "
+                    f"{words.seconds(most)} at most.",
+                )
+                for run, (share, mean, most) in hidden.items()
+            ]
+        )
 
 
 def _grounds(findings: Findings) -> Iterator[Block]:

@@ -27,17 +27,31 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["cost", "e2e", "latency", "throughput", "timeline", "utilisation"]
+__all__ = [
+    "MANY",
+    "e2e",
+    "latency",
+    "load",
+    "rows_height",
+    "rows_of",
+    "stacked",
+    "throughput",
+    "timeline",
+]
 
 Rows = list[dict[str, Any]]
 Labels = Mapping[str, str]
 """Shown name of each run, in order."""
 
-STILL = ("bubble", "waiting", "finished", "idle")
-"""Parts of a stage's time in which it does nothing."""
-
 _ROW = 0.2  # inches of a stage's row
-_MANY = 16  # stages of a run beyond which rows get thinner
+MANY = 16
+"""Stages of a run beyond which rows get thinner."""
+
+
+DARK = frozenset(
+    {"prefill", "decode", "mixed", "work", "other", "transfer", "behind_prompt", "failed"}
+)
+"""Parts whose colour asks for white letters."""
 
 
 def timeline(
@@ -48,12 +62,12 @@ def timeline(
     Frames: the views timeline, timeline_pipelines and timeline_window.  Links
     that carry KV caches have rows of their own.
     """
-    stages = {run: _rows_of(_of(bars, run), _of(pipelines, run)) for run in labels}
+    stages = {run: _stages_of(rows_of(bars, run), rows_of(pipelines, run)) for run in labels}
     spans = {
         str(row["run"]): (row["from_ns"] / 1e9, row["until_ns"] / 1e9) for row in windows.to_dicts()
     }
     said = [
-        f"{label} {words.share(_worked(_of(bars, run), len(stages[run]), spans[run]))}"
+        f"{label} {words.share(_worked(rows_of(bars, run), len(stages[run]), spans[run]))}"
         for run, label in labels.items()
     ]
     parts = [
@@ -67,7 +81,7 @@ def timeline(
     drawn, axes = panels(
         width,
         f"{where} {words.seconds(length)} stages work: {words.listed(said)}",
-        [_rows_height(len(names)) for names in stages.values()],
+        [rows_height(len(names)) for names in stages.values()],
         left=label_room(name for names in stages.values() for name in names),
         entries=_part_entries(parts),
         named=True,
@@ -76,7 +90,7 @@ def timeline(
         since, until = spans[run]
         panel.set_xlim(since, max(until, since + 1e-9))
         _timeline_panel(
-            panel, _of(bars, run).to_dicts(), _of(pipelines, run).to_dicts(), stages[run]
+            panel, rows_of(bars, run).to_dicts(), rows_of(pipelines, run).to_dicts(), stages[run]
         )
         title(panel, label, run_colours(list(labels.values()))[label])
     axes[-1].set_xlabel("time since the start, s")
@@ -106,10 +120,10 @@ def _timeline_panel(axes: Axes, bars: Rows, pipelines: Rows, stages: Sequence[st
                 boxes[bar["spans"] == 1 and wide > seen].append(box)
         rectangles(axes, boxes[False], PART_COLOURS[part])
         rectangles(axes, boxes[True], PART_COLOURS[part], edge=0.6)
-    rows_only(axes, stages, 8 if len(stages) <= _MANY else 6)
+    rows_only(axes, stages, 8 if len(stages) <= MANY else 6)
 
 
-def _rows_of(bars: pl.DataFrame, pipelines: pl.DataFrame) -> list[str]:
+def _stages_of(bars: pl.DataFrame, pipelines: pl.DataFrame) -> list[str]:
     """Return the rows of a run's panel: prompt stages, links, token stages, as the views order."""
     place = {
         row["stage_name"]: (row["place"], row["rank"], row["track"])
@@ -124,49 +138,6 @@ def _worked(bars: pl.DataFrame, rows: int, span: tuple[float, float]) -> float:
     work = bars.filter(bars["name"] != "kv_transfer")
     stages = rows - bars.filter(bars["name"] == "kv_transfer")["stage_name"].n_unique()
     return float(work["busy_s"].sum()) / (max(stages, 1) * (span[1] - span[0]) or 1)
-
-
-def utilisation(stages: pl.DataFrame, labels: Labels, width: Width) -> Figure:
-    """Draw what each stage did with the makespan, a panel per run.  Frame: utilisation."""
-    groups = {run: _of(stages, run).to_dicts() for run in labels}
-    said = [
-        f"{label} {words.share(_mean([row['utilisation'] or 0.0 for row in groups[run]]))}"
-        for run, label in labels.items()
-    ]
-    kept = ("prefill", "decode", "other", "bubble", "waiting", "finished", "idle")
-    shown = [p for p in kept if any(r[f"{p}_s"] > 0 for rows in groups.values() for r in rows)]
-    drawn, axes = panels(
-        width,
-        f"Share of the makespan in which stages work: {words.listed(said)}",
-        [_rows_height(len(rows)) for rows in groups.values()],
-        left=label_room(row["stage_name"] for rows in groups.values() for row in rows),
-        between=0.34,
-        named=True,
-        entries=_part_entries(shown),
-    )
-    for panel, (run, label) in zip(axes, labels.items(), strict=True):
-        _utilisation_panel(panel, groups[run], shown)
-        panel.tick_params(axis="x", labelbottom=panel is axes[-1])
-        title(panel, label, run_colours(list(labels.values()))[label])
-    axes[-1].set_xlabel("share of the run's makespan, %")
-    return drawn
-
-
-def _utilisation_panel(axes: Axes, rows: Rows, parts: Sequence[str]) -> None:
-    left = [0.0] * len(rows)
-    for part in parts:
-        values = [100 * row[f"{part}_s"] / (row["makespan_s"] or 1) for row in rows]
-        boxes = [(left[at], at - 0.4, value, 0.8) for at, value in enumerate(values)]
-        rectangles(axes, boxes, PART_COLOURS[part])
-        left = [at + value for at, value in zip(left, values, strict=True)]
-    for place, row in enumerate(rows):
-        work = 100 * (row["utilisation"] or 0.0)
-        if len(rows) <= _MANY and work > 6:
-            axes.text(
-                work - 1, place, f"{work:.0f}", va="center", ha="right", color="white", fontsize=7.5
-            )
-    rows_only(axes, [row["stage_name"] for row in rows], 8 if len(rows) <= _MANY else 6)
-    axes.set_xlim(0, 100)
 
 
 def latency(curve: pl.DataFrame, medians: pl.DataFrame, labels: Labels, width: Width) -> Figure:
@@ -186,7 +157,7 @@ def latency(curve: pl.DataFrame, medians: pl.DataFrame, labels: Labels, width: W
         of_metric = curve.filter(curve["metric"] == metric)
         scale, unit = _second_scale(of_metric["value_s"].max())
         for run, label in labels.items():
-            line = _of(of_metric, run)
+            line = rows_of(of_metric, run)
             axes.plot(
                 line["value_s"] / scale, line["share"] * 100, color=colours[label], linewidth=1.8
             )
@@ -203,7 +174,7 @@ def throughput(windows: pl.DataFrame, labels: Labels, width: Width) -> Figure:
     colours = run_colours(list(labels.values()))
     peaks = []
     for run, label in labels.items():
-        rows = _of(windows, run).drop_nulls("output_tokens_per_s")
+        rows = rows_of(windows, run).drop_nulls("output_tokens_per_s")
         mean = _weighted(rows["output_tokens_per_s"], rows["until_s"] - rows["from_s"])
         peaks.append(f"{label} {words.amount(mean)}")
     drawn, (axes,) = panels(
@@ -214,7 +185,7 @@ def throughput(windows: pl.DataFrame, labels: Labels, width: Width) -> Figure:
         entries=list(colours.items()),
     )
     for run, label in labels.items():
-        rows = _of(windows, run).drop_nulls("output_tokens_per_s")
+        rows = rows_of(windows, run).drop_nulls("output_tokens_per_s")
         edges = [*rows["from_s"].to_list(), rows["until_s"].to_list()[-1]] if len(rows) else [0, 0]
         axes.stairs(
             rows["output_tokens_per_s"].to_list() or [0],
@@ -232,38 +203,49 @@ def throughput(windows: pl.DataFrame, labels: Labels, width: Width) -> Figure:
     return drawn
 
 
-def cost(parts: pl.DataFrame, labels: Labels, width: Width) -> Figure:
-    """Draw what the paid machine time went into, a bar per run.  Frame: cost_parts."""
-    rows = parts.to_dicts()
-    priced = all(row["cost_usd"] is not None for row in rows)
-    column, scale, unit = (
-        ("cost_usd", 1.0, "US dollars")
-        if priced
-        else ("machine_s", 3600.0, "machine-hours (no price stated)")
-    )
-    still = {
-        label: sum(
-            row[column] / scale for row in rows if str(row["run"]) == run and row["part"] in STILL
-        )
+def load(windows: pl.DataFrame, labels: Labels, width: Width) -> Figure:
+    """Draw how many requests waited, and how many were served, over time.  Frame: load_windows."""
+    colours = run_colours(list(labels.values()))
+    most = [
+        f"{label} {max(rows_of(windows, run)['queued_max'].drop_nulls().to_list(), default=0):,}"
         for run, label in labels.items()
-    }
-    tell = words.dollars if priced else words.amount
-    tail = "" if priced else " machine-hours"
-    said = [f"{label} {tell(value)}{tail}" for label, value in still.items()]
-    return _stacked(
-        f"Paid for stages that stand still: {words.listed(said)}",
-        {
-            label: _summed(
-                [row for row in rows if str(row["run"]) == run], words.PARTS, column, scale
-            )
-            for run, label in labels.items()
-        },
-        words.PARTS,
-        PART_COLOURS,
-        unit,
-        width,
-        tell,
+        if rows_of(windows, run)["queued_max"].count()
+    ]
+    heading = (
+        f"Most requests waiting at once: {words.listed(most)}"
+        if most
+        else "How many requests were served at once"
     )
+    drawn, axes = panels(
+        width,
+        heading,
+        [1.6, 1.6],
+        left=0.75,
+        entries=list(colours.items()),
+    )
+    panes = (("queued_mean", "waiting"), ("in_flight_mean", "being served"))
+    for pane, (column, name) in zip(axes, panes, strict=True):
+        for run, label in labels.items():
+            rows = rows_of(windows, run).drop_nulls(column)
+            ends = (
+                [*rows["from_s"].to_list(), rows["until_s"].to_list()[-1]] if len(rows) else [0, 0]
+            )
+            values = rows[column].to_list() or [0]
+            alone = len(labels) == 1
+            pane.stairs(
+                values,
+                ends,
+                color=colours[label],
+                linewidth=1.6,
+                fill=alone,
+                alpha=0.85 if alone else 1,
+            )
+        pane.set_ylabel(name)
+        pane.set_ylim(bottom=0)
+        pane.set_xlim(left=0)
+        pane.grid(visible=True, axis="y")
+    axes[-1].set_xlabel("time since the start, s")
+    return drawn
 
 
 def e2e(parts: pl.DataFrame, labels: Labels, width: Width) -> Figure:
@@ -285,7 +267,7 @@ def e2e(parts: pl.DataFrame, labels: Labels, width: Width) -> Figure:
         if unsplit
         else "Share of its end-to-end time in which a request is worked on"
     )
-    return _stacked(
+    return stacked(
         f"{heading}: {words.listed(said)}",
         {
             label: _summed(
@@ -301,7 +283,7 @@ def e2e(parts: pl.DataFrame, labels: Labels, width: Width) -> Figure:
     )
 
 
-def _stacked(
+def stacked(
     heading: str,
     bars: Mapping[str, Mapping[str, float]],
     names: Mapping[str, str],
@@ -326,7 +308,7 @@ def _stacked(
             value = bar.get(part, 0.0)
             rectangles(axes, [(left, place - 0.36, value, 0.72)], colours[part])
             if value > largest * (0.16 if width.narrow else 0.075):
-                dark = part in ("prefill", "decode", "work", "other", "transfer", "behind_prompt")
+                dark = part in DARK
                 axes.text(
                     left + value / 2,
                     place,
@@ -343,12 +325,14 @@ def _stacked(
     return drawn
 
 
-def _of(frame: pl.DataFrame, run: str) -> pl.DataFrame:
+def rows_of(frame: pl.DataFrame, run: str) -> pl.DataFrame:
+    """Return the rows of one run."""
     return frame.filter(frame["run"].cast(str) == run)
 
 
-def _rows_height(rows: int) -> float:
-    return max(rows, 1) * (_ROW if rows <= _MANY else _ROW * _MANY / rows + 0.04)
+def rows_height(rows: int) -> float:
+    """Return the inches that so many rows take; many are thinner."""
+    return max(rows, 1) * (_ROW if rows <= MANY else _ROW * MANY / rows + 0.04)
 
 
 def _part(name: str) -> str:
@@ -365,10 +349,6 @@ def _summed(rows: Rows, names: Mapping[str, str], column: str, scale: float) -> 
 
 def _total(rows: Rows, run: str, column: str) -> float:
     return float(sum(row[column] for row in rows if str(row["run"]) == run))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
 
 
 def _weighted(values: pl.Series, weights: pl.Series) -> float | None:

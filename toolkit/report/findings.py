@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit import analytics
 from toolkit.report import words
+from toolkit.report.explaining import Explanation, explained
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,8 +34,19 @@ TABLES = (
     "transfer_summary",
     "link_utilisation",
     "cost",
-    "cost_parts",
+    "time_ledger",
+    "role_ledger",
+    "time_ledger_windows",
+    "dominant_causes",
+    "cost_ledger",
+    "cost_uses",
+    "unit_costs",
+    "slo_attainment",
+    "goodput",
+    "itl_summary",
+    "kv_transfer_summary",
     "throughput_windows",
+    "load_windows",
     "timeline_window",
     "timeline",
     "timeline_pipelines",
@@ -49,7 +61,10 @@ _ORDER = {
     "run_summary": "ordinal",
     "throughput": "run",
     "cost": "run",
+    "goodput": "run",
+    "kv_transfer_summary": "run",
     "timeline_window": "run",
+    "time_ledger": "run, track, cause",
 }
 """Order of the rows of views that come in none of their own."""
 
@@ -125,6 +140,20 @@ class Findings:
         ]
         return f"These runs do not serve the same work: {words.listed(said)}."
 
+    def explanations(self) -> list[Explanation]:
+        """Return what dominates each run and what would change it."""
+        stages = self["utilisation"]
+        working = set(stages.filter(stages["makespan_s"] > 0)["run"].cast(str))
+        return [
+            explained(run, label, self.of("dominant_causes", run).to_dicts(), self.imported(run))
+            for run, label in self.labels.items()
+            if run in working
+        ]
+
+    def imported(self, run: str) -> bool:
+        """Return whether a run is from elsewhere, and may lack what a simulation says."""
+        return bool(self.of("runs", run)["source"].count())
+
     def answer(self) -> list[str]:
         """Return the answer in sentences: who is first and by how much, then what each one did."""
         rows = self["run_summary"].to_dicts()
@@ -140,7 +169,8 @@ def find(runs: Sequence[Run]) -> Findings:
 @lru_cache(maxsize=2)
 def _find(runs: tuple[Run, ...]) -> Findings:
     stores = [store for run in runs for store in run.stores]
-    with analytics.open([store.folder for store in stores]) as together:
+    folders = [store.folder for store in stores]
+    with analytics.open(folders, kept=["idle_causes"]) as together:
         frames = {
             view: together.frame(
                 f"FROM {view} ORDER BY {_ORDER[view]}" if view in _ORDER else f"FROM {view}"

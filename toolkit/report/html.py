@@ -117,5 +117,6 @@ def _figure(figure: Figure) -> str:
 
 
 def _words(text: str) -> str:
-    """Return text escaped, with what stands in backquotes as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
+    """Return text escaped, with what stands in backquotes as code and local addresses as links."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
+    return re.sub(r"(http://127\.0\.0\.1:[^\s<\"]+)", r'<a href="\1">open it</a>', text)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAUSE_COLOURS",
+    "LEDGER_COLOURS",
     "NARROW",
     "PART_COLOURS",
     "WIDE",
@@ -48,6 +49,29 @@ PART_COLOURS = {
 }
 """What a stage does keeps one colour in every figure: work is dark, loss is pale."""
 
+LEDGER_COLOURS = {
+    "prefill": "#e08214",
+    "decode": "#2166ac",
+    "mixed": "#7f5a83",
+    "other": "#5aae61",
+    "swapping": "#c2a5cf",
+    "imbalance": "#f4b6ab",
+    "early_stop": "#d98880",
+    "fill": "#fbdfd8",
+    "drain": "#e8c4bb",
+    "starved": "#fdd9a0",
+    "head_of_line": "#c9a0a0",
+    "bubble": "#f4b6ab",
+    "blocked_transfer": "#a6dba0",
+    "blocked_kv": "#c7b1dd",
+    "failed": "#b2182b",
+    "starting": "#d8d0b0",
+    "waiting": "#e9edf0",
+    "no_work": "#dde2e6",
+    "unexplained": "#eeeeee",
+}
+"""Causes of the time ledger: work is dark, bubbles are reds, other losses have their own hues."""
+
 CAUSE_COLOURS = {
     "work": "#2166ac",
     "transfer": "#1b9e77",
@@ -57,6 +81,11 @@ CAUSE_COLOURS = {
     "head_of_line": "#f4b6ab",
     "kv_room": "#9970ab",
     "packing": "#dfc27d",
+    "padding": "#f6e8c3",
+    "preempted": "#c2a5cf",
+    "swapped": "#e7d4e8",
+    "failed": "#b2182b",
+    "recovering": "#ef8a62",
     "queue": "#cfd6db",
     "unsplit": "#f0f0f0",
 }

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from toolkit.report.outcomes import Outcome
+from toolkit.report.outcomes import summary as outcomes_of
 
 if TYPE_CHECKING:
     from toolkit.analytics import Run
 
 __all__ = ["summary"]
 
+_OF_THE_SLO = ("goodput_per_s", "slo_attainment")
 
-def summary(run: Run) -> dict[str, Any]:
+
+def summary(run: Run, outcomes: Sequence[Outcome] = ()) -> dict[str, Any]:
     """Return the figures of one run: seconds, dollars, shares of all stages x makespan.
 
     ``throughput_per_s`` counts entries, as the published simulators do;
     ``requests_per_s`` counts requests.  ``ttft_s``, ``tpot_s`` and ``e2e_s``
     have mean, min, median, max and the scenario's percentiles (``p99``).  No
-    schedule can beat ``least_makespan_s``.
+    schedule can beat ``least_makespan_s``.  ``goodput_per_s`` and
+    ``slo_attainment`` are there where the scenario has an [slo],
+    ``assertions`` where it has any, with what came of them.
     """
     (row,) = run.frame("FROM run_summary").to_dicts()
     latencies = {each["metric"]: each for each in run.frame("FROM latency_summary").to_dicts()}
@@ -30,6 +38,8 @@ def summary(run: Run) -> dict[str, Any]:
         }
 
     per_token = latencies.get("latency_per_token", {})
+    judged = {} if row["slo_attainment"] is None else {key: row[key] for key in _OF_THE_SLO}
+    asserted = {"assertions": told} if (told := outcomes_of(outcomes, run.name)) else {}
     return {
         "name": run.name,
         "makespan_s": row["makespan_s"],
@@ -49,4 +59,6 @@ def summary(run: Run) -> dict[str, Any]:
         "machine_hours": row["machine_hours"],
         "usd_per_1000_requests": row["usd_per_1000_requests"],
         "usd_per_million_output_tokens": row["usd_per_million_output_tokens"],
+        **judged,
+        **asserted,
     }

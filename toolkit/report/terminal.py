@@ -12,7 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from toolkit.report import words
+from toolkit.report.content import LIMITS
 from toolkit.report.findings import Findings, find
+from toolkit.report.outcomes import Outcome
+from toolkit.report.outcomes import lines as outcome_lines
 
 if TYPE_CHECKING:
     from toolkit.analytics import Run
@@ -49,8 +52,8 @@ _STAGES = 16
 """Stages of a run shown one by one; beyond, the averages of its roles."""
 
 
-def terminal(runs: Sequence[Run], console: Console) -> None:
-    """Print what the runs say, side by side where there are several."""
+def terminal(runs: Sequence[Run], console: Console, *, outcomes: Sequence[Outcome] = ()) -> None:
+    """Print what the runs say, side by side where there are several, and their assertions."""
     findings = find(runs)
     console.print()
     console.print(Text(findings.title(), style="bold"))
@@ -61,9 +64,11 @@ def terminal(runs: Sequence[Run], console: Console) -> None:
     if unequal := findings.unequal_work():
         console.print(Text(unequal, "yellow"))
     console.print()
-    for part in (_headline, _latency, _stages, _transfers, _places):
-        shown = part(findings)
-        if not (isinstance(shown, Text) and not shown.plain):
+    if outcomes:
+        console.print(_assertions(outcomes), crop=False)
+    for part in (_headline, _limits, _latency, _stages, _transfers, _places):
+        if (shown := part(findings)) is not None:
+            console.print(shown)
             console.print(shown)
 
 
@@ -86,7 +91,48 @@ def _headline(findings: Findings) -> RenderableType:
     return table
 
 
-def _latency(findings: Findings) -> RenderableType:
+def _assertions(outcomes: Sequence[Outcome]) -> RenderableType:
+    """Return what came of each assertion, missed ones with where to look."""
+    parts: list[RenderableType] = [Text("assertions", "bold")]
+    for line in outcome_lines(outcomes):
+        text = line.lstrip()
+        if text.startswith("toolkit "):  # a command is copied whole, whatever the width
+            parts.append(Padding(Text(text, "dim", overflow="ignore", no_wrap=True), (0, 0, 0, 10)))
+            continue
+        style = {"held": "green", "MISS": "bold red"}.get(line[:4], "")
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        first, _, rest = line.partition("  ")
+        grid.add_row(Text(first.ljust(6), style), Text(rest.strip().replace("`", "")))
+        parts.append(grid)
+    return Group(*parts)
+
+
+def _limits(findings: Findings) -> RenderableType | None:
+    """Return which share of requests met each limit of an [slo]."""
+    rows = findings["slo_attainment"].to_dicts()
+    if not rows:
+        return None
+    table = _table("limits, share that met them")
+    table.add_column("limit", justify="right", no_wrap=True)
+    for label in findings.labels.values():
+        table.add_column(label, justify="right", overflow="fold")
+    for limit, name in LIMITS.items():
+        these = {str(row["run"]): row for row in rows if row["slo"] == limit}
+        if these:
+            stated = {row["limit_ms"] for row in these.values()}
+            bound = stated.pop() if len(stated) == 1 else None
+            table.add_row(
+                name,
+                "" if bound is None else words.seconds(bound / 1e3),
+                *(
+                    words.share(these[run]["attainment"]) if run in these else ""
+                    for run in findings.labels
+                ),
+            )
+    return table
+
+
+def _latency(findings: Findings) -> RenderableType | None:
     """Return the latencies of each run, the scenario's percentiles among them."""
     late = {
         (str(row["run"]), row["metric"], row["percentile"]): row["value_s"]
@@ -97,7 +143,7 @@ def _latency(findings: Findings) -> RenderableType:
     }
     asked = sorted({percentile for _, _, percentile in late if percentile != 50})[-3:]
     if not spread:
-        return Text("")
+        return None
     table = _table("latency")
     for column in ("median", "mean", *(f"p{each:g}" for each in asked), "max"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -117,7 +163,7 @@ def _latency(findings: Findings) -> RenderableType:
     return Group(table, _note("percentiles by linear interpolation; each request counts once"))
 
 
-def _stages(findings: Findings) -> RenderableType:
+def _stages(findings: Findings) -> RenderableType | None:
     """Return a bar for each stage: what it did with the makespan.  Stages alike share one."""
     table = _table("stages")
     table.add_column("work", justify="right", no_wrap=True)
@@ -125,7 +171,7 @@ def _stages(findings: Findings) -> RenderableType:
     table.add_column("what they did with the makespan", no_wrap=True, min_width=_BAR)
     several = len(findings.labels) > 1
     if not findings["utilisation"].height:
-        return Text("")
+        return None
     for run, label in findings.labels.items():
         rows = _alike(findings.of("utilisation", run).to_dicts())
         if len(rows) > _STAGES:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "CAUSES",
+    "LEDGER",
     "PARTS",
     "amount",
     "bytes_of",
@@ -34,6 +35,29 @@ PARTS = {
 }
 """Parts of a stage's time, in the order in which they are shown."""
 
+LEDGER = {
+    "prefill": "prefill",
+    "decode": "decode",
+    "mixed": "prefill and decode",
+    "other": "other work",
+    "swapping": "swapping",
+    "imbalance": "imbalance",
+    "early_stop": "early stop",
+    "fill": "fill",
+    "drain": "drain",
+    "starved": "waiting for prompts",
+    "head_of_line": "behind one not ready",
+    "bubble": "bubble",
+    "blocked_transfer": "waiting for a link",
+    "blocked_kv": "no KV room",
+    "failed": "failed",
+    "starting": "starting",
+    "waiting": "empty pipeline",
+    "no_work": "no work",
+    "unexplained": "idle, unexplained",
+}
+"""Causes of the time ledger, in the order in which they are shown."""
+
 CAUSES = {
     "work": "own work",
     "transfer": "KV cache on its way",
@@ -43,6 +67,11 @@ CAUSES = {
     "head_of_line": "behind a batch not ready",
     "kv_room": "no room for its KV cache",
     "packing": "microbatch filling up",
+    "padding": "padding",
+    "preempted": "preempted",
+    "swapped": "KV cache swapped out",
+    "failed": "machine failed",
+    "recovering": "recovery from a failure",
     "queue": "queue",
     "unsplit": "not split further",
 }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from toolkit import catalog
 from toolkit.scenario.model import (
     Arrivals,
+    Assertion,
+    Degree,
     Deployment,
     FixedTiming,
     Hardware,
@@ -17,6 +19,7 @@ from toolkit.scenario.model import (
     Model,
     Report,
     Scenario,
+    Slo,
     TableTiming,
     Timing,
     Trace,
@@ -48,6 +51,8 @@ def build(document: Table, saved: Table, file: Path | None) -> Scenario:
         timing=_timing(document["timing"]),
         trace=Trace(document["trace"]["level"], tuple(document["trace"]["renderings"])),
         report=_report(document["report"]),
+        slo=_slo(document["slo"]) if "slo" in document else None,
+        assertions=tuple(Assertion(**each) for each in document.get("assert", ())),
         file=file,
         variant=variant if isinstance(variant, str) else None,
         document=saved,
@@ -184,14 +189,28 @@ def _timing(table: Table) -> Timing:
     return TableTiming(
         name=table.get("name", "stated table"),
         batch_sizes=tuple(table["batch_sizes"]),
-        prompt_s=tuple(time / MS_PER_S for time in table["prompt_ms"]),
-        token_s=tuple(time / MS_PER_S for time in table["token_ms"]),
+        prompt_s=_scaled(table["prompt_ms"], table["prompt_scale"]),
+        token_s=_scaled(table["token_ms"], table["token_scale"]),
         prompt_tokens=table.get("prompt_tokens"),
         context_tokens=table.get("context_tokens"),
         cache_s=cache_s,
         scaling=table["scaling"],
         source=table.get("source", STATED),
+        degrees=tuple(_degree(each, table) for each in table.get("tensor_parallel", ())),
     )
+
+
+def _degree(each: Table, table: Table) -> Degree:
+    return Degree(
+        devices=each["devices"],
+        prompt_s=_scaled(each["prompt_ms"], table["prompt_scale"]),
+        token_s=_scaled(each["token_ms"], table["token_scale"]),
+        source=each.get("source", STATED),
+    )
+
+
+def _scaled(times_ms: Sequence[float], factor: float) -> tuple[float, ...]:
+    return tuple(time / MS_PER_S * factor for time in times_ms)
 
 
 def _report(table: Table) -> Report:
@@ -200,3 +219,8 @@ def _report(table: Table) -> Report:
         percentiles=tuple(float(each) for each in table["percentiles"]),
         window_s=None if window is None else (float(window[0]), float(window[1])),
     )
+
+
+def _slo(table: Table) -> Slo:
+    limits = (_seconds(table.get(f"{key}_ms")) for key in ("ttft", "tpot", "e2e"))
+    return Slo(*limits)

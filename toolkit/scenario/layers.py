@@ -31,7 +31,9 @@ __all__ = [
     "variant_layers",
 ]
 
-Kind = Literal["default", "catalog", "input", "parent", "file", "variant", "family", "sweep", "set"]
+Kind = Literal[
+    "default", "catalog", "input", "parent", "file", "variant", "family", "study", "sweep", "set"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from toolkit.catalog import nearest
 from toolkit.errors import InputError, Problem
 from toolkit.scenario import physics, validate
 from toolkit.scenario.build import build
-from toolkit.scenario.layers import merged
+from toolkit.scenario.layers import Layer, merged
 from toolkit.scenario.model import Scenario
 from toolkit.scenario.points import open_sweep
 from toolkit.scenario.resolve import known_names, resolve
@@ -28,21 +28,26 @@ def load(
     *,
     sets: Sequence[str] = (),
     variant: str | None = None,
+    study: str | None = None,
 ) -> Scenario:
     """Return the checked scenario of a file, or of a mapping of the same layout.
 
     ``sets`` are overrides written ``key.path=value``; ``variant`` picks one of
     the file's variants, or one family of its sweep.  Without it the result's
     ``variants`` (or ``sweep``) holds all of them, and its own values are those
-    of the first.  Relative names of files start at the file that names them,
-    or at the current folder in a mapping.
+    of the first.  ``study`` names one of the sweep's studies, under whose
+    assumption it is then; the scenario is called after it.  Relative names of
+    files start at the file that names them, or at the current folder in a
+    mapping.
 
     Raises:
         InputError: everything that is wrong, in the file's order.
     """
     sources = Sources.read(source, sets)
     if (table := stated(sources)) is not None:
-        return _swept(sources, table, variant)
+        return _swept(sources, table, variant, study)
+    if study is not None:
+        raise InputError.one(sources.file, "", "expected a scenario with [[sweep.study]]", study)
     if variant is not None:
         sources.pick(variant)
         return _one(sources, variant)
@@ -81,23 +86,27 @@ def _one(sources: Sources, variant: str | None) -> Scenario:
     return scenario
 
 
-def _swept(sources: Sources, table: Mapping[str, Any], family: str | None) -> Scenario:
+def _swept(
+    sources: Sources, table: Mapping[str, Any], family: str | None, study: str | None
+) -> Scenario:
     """Return the scenario that stands for all points of its sweep."""
-    plan, findings = read_plan(sources, table)
+    plan, findings = read_plan(sources, table, study)
+    if any("assert" in layer.values for layer in sources.layers):
+        way_out = "state it as one of the limits of [sweep.best], or on its own scenario"
+        findings.append(Finding(("assert",), "does not go with [sweep]", way_out=way_out))
     if findings:
         raise sources.error(located(finding, sources.layers) for finding in findings)
+    if study is not None:
+        _require(sources, study, [each.name for each in plan.studies], "study", "studies")
     if family is not None:
-        names = [each.name for each in plan.families if each.name]
-        if family not in names:
-            close = nearest(family, names)
-            has = f"it has {', '.join(names)}" if names else "it has no families"
-            way_out = f"did you mean {close}?" if close else has
-            expected = "expected a family of the sweep"
-            raise InputError.one(sources.file, "", expected, family, way_out)
+        _require(sources, family, [each.name for each in plan.families], "family", "families")
         plan = plan.only(family)
-    sweep = open_sweep(sources, plan)
     base = merged((*sources.layers, *sources.sets))
     base.pop("extends", None)
+    if study is not None:
+        base["name"] = f"{base.get('name', sources.fallback_name)}-{study}"
+        sources = replace(sources, sets=(*sources.sets, Layer("study", {"name": base["name"]})))
+    sweep = open_sweep(sources, plan)
     first = sweep.points[0].scenario
     return replace(
         first,
@@ -106,6 +115,16 @@ def _swept(sources: Sources, table: Mapping[str, Any], family: str | None) -> Sc
         sweep=sweep,
         document={**base, "name": first.name},
     )
+
+
+def _require(sources: Sources, name: str, listed: Sequence[str], one: str, several: str) -> None:
+    """Refuse the name of a family or a study that the sweep does not have."""
+    names = [each for each in listed if each]
+    if name not in names:
+        close = nearest(name, names)
+        has = f"it has {', '.join(names)}" if names else f"it has no {several}"
+        way_out = f"did you mean {close}?" if close else has
+        raise InputError.one(sources.file, "", f"expected a {one} of the sweep", name, way_out)
 
 
 def _of_the_words(user: Mapping[str, Any]) -> list[Finding]:
@@ -138,7 +157,7 @@ def _family(sources: Sources, variants: Sequence[Scenario]) -> Scenario:
     )
 
 
-_OF_THE_FILE = frozenset({"schema_version", "variant", "name"})
+_OF_THE_FILE = frozenset({"schema_version", "variant", "name", "assert"})
 """Keys that a variant does not have of its own."""
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Arrivals",
+    "Assertion",
+    "Degree",
     "Deployment",
     "FixedTiming",
     "Hardware",
@@ -25,6 +27,7 @@ __all__ = [
     "Model",
     "Report",
     "Scenario",
+    "Slo",
     "TableTiming",
     "Timing",
     "Trace",
@@ -182,6 +185,16 @@ class FixedTiming:
 
 
 @dataclass(frozen=True, slots=True)
+class Degree:
+    """A table's times where the model is split over so many devices; columns as in the table."""
+
+    devices: int
+    prompt_s: tuple[float, ...]
+    token_s: tuple[float, ...]
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TableTiming:
     """Times of one microbatch through the whole model on one machine, by batch size.
 
@@ -199,6 +212,8 @@ class TableTiming:
     cache_s: float = 0.0
     scaling: Literal["none", "linear_in_tokens"] = "none"
     source: str = ""
+    degrees: tuple[Degree, ...] = ()
+    """The same table at lower tensor-parallel degrees, for the planner."""
     kind: Literal["table"] = "table"
 
 
@@ -223,6 +238,24 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Slo:
+    """Limits that a request has to meet to be good, seconds; None where nothing is stated."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    e2e_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """What has to be true of a run: a condition on metrics, or a query without rows."""
+
+    name: str
+    metric: str | None = None
+    sql: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """One deployment to simulate; with `variants`, several to compare; with `sweep`, many.
 
@@ -243,6 +276,8 @@ class Scenario:
     timing: Timing
     trace: Trace = field(default_factory=Trace)
     report: Report = field(default_factory=Report)
+    slo: Slo | None = None
+    assertions: tuple[Assertion, ...] = ()
     file: Path | None = field(default=None, compare=False)
     variant: str | None = None
     variants: tuple[Scenario, ...] = ()

@@ -77,6 +77,17 @@ def _a_stage_has_a_layer(scenario: Scenario) -> Iterator[Finding]:
         )
 
 
+def _idle_takes_no_more_than_work(scenario: Scenario) -> Iterator[Finding]:
+    hardware = scenario.document.get("hardware", {})
+    idle, busy = hardware.get("idle_w_per_machine"), hardware.get("busy_w_per_machine")
+    if idle is not None and busy is not None and idle > busy:
+        yield Finding(
+            ("hardware", "idle_w_per_machine"),
+            f"expected at most busy_w_per_machine, {busy:g} W",
+            f"{idle:g} W",
+        )
+
+
 def _heads_go_together(scenario: Scenario) -> Iterator[Finding]:
     model = scenario.model
     if model and (model.kv_heads > model.heads or model.heads % model.kv_heads):
@@ -178,6 +189,7 @@ def _table_is_sound(scenario: Scenario) -> Iterator[Finding]:
         elif min(times) <= 0:
             got = f"0 for a batch of {sizes[times.index(min(times))]}"
             yield Finding(("timing", key), "expected times above 0", got)
+    yield from _degrees_are_sound(scenario, table)
     size = scenario.deployment.microbatch_size
     if not min(sizes) <= size <= max(sizes):
         yield Finding(
@@ -189,6 +201,26 @@ def _table_is_sound(scenario: Scenario) -> Iterator[Finding]:
     if table.scaling != "none" and table.prompt_tokens is None:
         expected = "expected prompt_tokens beside it, the length at which the times hold"
         yield Finding(("timing", "scaling"), expected, f'"{table.scaling}"')
+
+
+def _degrees_are_sound(scenario: Scenario, table: TableTiming) -> Iterator[Finding]:
+    """Yield tensor-parallel degrees that a machine cannot be cut into, and times that lack."""
+    devices = scenario.hardware.devices_per_machine
+    seen: set[int] = set()
+    for index, degree in enumerate(table.degrees):
+        place = ("timing", "tensor_parallel", index)
+        for key, times in (("prompt_ms", degree.prompt_s), ("token_ms", degree.token_s)):
+            if len(times) != len(table.batch_sizes) or min(times) <= 0:
+                count = len(table.batch_sizes)
+                expected = f"expected a time above 0 for each of the {count} batch sizes"
+                yield Finding((*place, key), expected, f"{len(times)} times")
+        if devices is None:
+            expected = "asks for hardware.devices_per_machine, which is not stated"
+            yield Finding((*place, "devices"), expected, f"{degree.devices}")
+        elif devices % degree.devices or degree.devices in {devices, *seen}:
+            expected = f"expected a divisor of the machine's {devices} devices, each once, below it"
+            yield Finding((*place, "devices"), expected, f"{degree.devices}")
+        seen.add(degree.devices)
 
 
 def _time_passes(scenario: Scenario) -> Iterator[Finding]:
@@ -351,6 +383,7 @@ _COUNTS: tuple[Check, ...] = (
     _machines_add_up,
     _a_stage_has_a_layer,
     _heads_go_together,
+    _idle_takes_no_more_than_work,
     _equal_work_divides,
     _window_and_percentiles_ascend,
     _output_bounds_ascend,

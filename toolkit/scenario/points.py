@@ -24,7 +24,7 @@ from toolkit.scenario.layers import Layer, merged, shown_path
 from toolkit.scenario.model import Scenario
 from toolkit.scenario.resolve import known_names, resolve
 from toolkit.scenario.sources import Sources, folder_of, located
-from toolkit.scenario.sweep import Best, Family, Plan, line_of, listed_values, nested
+from toolkit.scenario.sweep import Best, Family, Plan, Study, line_of, listed_values, nested
 from toolkit.scenario.toml import KeyPath, value_at
 from toolkit.scenario.validate import Finding
 
@@ -76,12 +76,19 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """The points of a scenario with ``[sweep]``, family by family in the file's order."""
+    """The points of a scenario with ``[sweep]``, family by family in the file's order.
+
+    ``published`` maps families to what the published sweep calls them;
+    ``studies`` can be asked for, and ``study`` is the one this sweep is under.
+    """
 
     points: tuple[Point, ...]
     keys: tuple[str, ...]
     families: tuple[str, ...]
     best: Best
+    published: Mapping[str, str] = field(default_factory=dict)
+    studies: tuple[Study, ...] = ()
+    study: Study | None = None
 
 
 def open_sweep(sources: Sources, plan: Plan) -> Sweep:
@@ -92,6 +99,7 @@ def open_sweep(sources: Sources, plan: Plan) -> Sweep:
             constraints that cannot be answered or leave nothing; too many points.
     """
     keys = plan.keys
+    empty: list[InputError] = []
     problems: dict[tuple[str, str], Problem] = {}
     found: list[Point] = []
     for family in plan.families:
@@ -101,13 +109,29 @@ def open_sweep(sources: Sources, plan: Plan) -> Sweep:
                 found.append(replace(point, number=len(found), settings=settings))
                 if len(found) > MOST_POINTS:
                     raise _too_many(sources, f"more than {MOST_POINTS:,}")
+        except _LeavesNothingError as nothing:
+            empty.append(nothing)
         except InputError as error:
-            for problem in error.problems:
-                problems.setdefault((problem.where.split(" (family")[0], problem.got), problem)
+            _note(problems, error)
+    # `--set` may leave a family nothing to do, as data parallelism on one machine.
+    if empty and not (sources.sets and found):
+        for each in empty:
+            _note(problems, each)
     if problems:
         raise sources.error(problems.values())
     names = tuple(family.name for family in plan.families)
-    return Sweep(tuple(found), keys, names, plan.best)
+    published = {each.name: each.published_as for each in plan.families if each.published_as}
+    return Sweep(tuple(found), keys, names, plan.best, published, plan.studies, plan.study)
+
+
+class _LeavesNothingError(InputError):
+    """No combination of a family meets its constraints."""
+
+
+def _note(problems: dict[tuple[str, str], Problem], error: InputError) -> None:
+    """Keep the problems of an error, each once whatever the family."""
+    for problem in error.problems:
+        problems.setdefault((problem.where.split(" (family")[0], problem.got), problem)
 
 
 def _points(sources: Sources, family: Family) -> Iterator[Point]:
@@ -121,7 +145,8 @@ def _points(sources: Sources, family: Family) -> Iterator[Point]:
     if not count:
         texts = "; ".join(condition.text for condition in family.constraints)
         expected = "expected a combination that meets all constraints"
-        raise _at(sources, family, ("sweep",), expected, texts)
+        error = _at(sources, family, ("sweep",), expected, texts)
+        raise _LeavesNothingError(error.file, error.problems)
 
 
 def _refuse_wrong_values(sources: Sources, family: Family) -> None:

@@ -53,6 +53,9 @@ _SELF_SUFFICIENT: Mapping[KeyPath, tuple[str, ...]] = {
 }
 """Figures beside which a name is a label, and need not be in the catalog."""
 
+Put = Callable[[tuple[str, ...], Any, str], None]
+"""Puts a value at a key path, with a note on where it is from."""
+
 _LOOKUPS: Mapping[KeyPath, Callable[[str], object]] = {
     ("model", "use"): catalog.model,
     ("hardware", "machine"): catalog.machine,
@@ -124,7 +127,29 @@ def known_names(user: Mapping[str, Any]) -> Iterator[Finding]:
             problem = error.problems[0]
             written = path if value_at(user, path) else path[:-1]  # link = "name"
             yield Finding(written, problem.expected, f'"{name}"', problem.way_out)
+    yield from _missing_price(user)
     yield from _changed_table(user)
+
+
+def _missing_price(user: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield that the catalog has no price of the kind asked for, and none is stated."""
+    hardware = user.get("hardware", {})
+    kind = hardware.get("price") if isinstance(hardware, Mapping) else None
+    if kind is None or "price_usd_per_machine_hour" in hardware:
+        return
+    machine = _entry("machine", hardware.get("machine"))
+    prices = () if machine is None else machine.figures.get("prices", ())
+    kinds = sorted({each["kind"] for each in prices if "kind" in each})
+    if kind in kinds:
+        return
+    of = "a machine without catalog entry" if machine is None else machine.name
+    known = f"the catalog has {', '.join(kinds)} of it; or " if kinds else ""
+    yield Finding(
+        ("hardware", "price"),
+        f"expected a kind of price that is known of {of}",
+        f'"{kind}"',
+        f"{known}state price_usd_per_machine_hour",
+    )
 
 
 def _changed_table(user: Mapping[str, Any]) -> Iterator[Finding]:
@@ -173,14 +198,9 @@ def _catalog_layer(user: Mapping[str, Any]) -> Layer:
         for key, name in FROM_ENTRY[kind].items() if entry else ():
             if entry and name in entry.figures:
                 put((*path[:-1], key), entry.figures[name], _note(entry, name))
-        if kind == "machine" and entry and entry.figures.get("prices"):
-            price = entry.figures["prices"][0]
-            words = f"{entry.name}, {price['basis']}, {price['date']}: {price['source']}"
-            put(
-                ("hardware", "price_usd_per_machine_hour"),
-                price["usd_per_hour"],
-                f"{words} ({price['confidence']})",
-            )
+        if kind == "machine" and entry:
+            _put_price(user, entry, put)
+    _put_power(user, put)
     _put_timing(user, put)
     name = value_at(user, ("workload", "lengths", "name"))
     if isinstance(name, str) and not list(known_names(user)):
@@ -190,7 +210,51 @@ def _catalog_layer(user: Mapping[str, Any]) -> Layer:
     return Layer("catalog", values, notes=notes)
 
 
-def _put_timing(user: Mapping[str, Any], put: Callable[[tuple[str, ...], Any, str], None]) -> None:
+def _put_price(user: Mapping[str, Any], machine: catalog.Entry, put: Put) -> None:
+    """Put the machine's price of the kind asked for, or its first, and where it is from."""
+    kind = value_at(user, ("hardware", "price"))
+    prices = [
+        each for each in machine.figures.get("prices", ()) if kind in (None, each.get("kind"))
+    ]
+    if not prices:
+        return
+    price = prices[0]
+    words = f"{machine.name}, {price['basis']}, {price['date']}: {price['source']}"
+    note = f"{words} ({price['confidence']})"
+    put(("hardware", "price_usd_per_machine_hour"), price["usd_per_hour"], note)
+    if "price_usd_per_machine_hour" not in user.get("hardware", {}):
+        put(("hardware", "price_source"), note, "of the price")
+
+
+def _put_power(user: Mapping[str, Any], put: Put) -> None:
+    """Put the watts of a machine, busy and idle: those of its devices, as far as they are known."""
+    hardware = user.get("hardware", {})
+    machine = _entry("machine", hardware.get("machine"))
+    figures = {} if machine is None else machine.figures
+    device = _entry("device", hardware.get("device", figures.get("device")))
+    count = hardware.get("devices_per_machine", figures.get("devices"))
+    if device is None or not isinstance(count, int):
+        return
+    said = []
+    for key, figure, words in (
+        ("busy_w_per_machine", "power_w", "at work {} W, the thermal design power: an upper bound"),
+        ("idle_w_per_machine", "idle_w", "idle {} W"),
+    ):
+        if figure in device.figures:
+            note = f"{words.format(device.figures[figure])} ({device.source(figure).source}; "
+            note += f"{device.source(figure).confidence})"
+            put(
+                ("hardware", key),
+                count * device.figures[figure],
+                f"{count} x {device.name}, {note}",
+            )
+            said += [] if key in hardware else [note]
+    if said:
+        words = f"{count} x {device.name}, devices alone: {'; '.join(said)}"
+        put(("hardware", "power_source"), words, "of the watts")
+
+
+def _put_timing(user: Mapping[str, Any], put: Put) -> None:
     timing = user.get("timing", {})
     name, variant = timing.get("name"), timing.get("variant", "central")
     if timing.get("kind") != "table" or {"batch_sizes", "file"} & timing.keys():

@@ -81,7 +81,7 @@ def located(finding: Finding, stack: Sequence[Layer]) -> Problem:
     """Return a finding as a problem: in which layer's file and line it stands."""
     layer = origin(stack, finding.path)
     where = shown_path(finding.path)
-    if layer.kind in {"variant", "family"}:
+    if layer.kind in {"variant", "family", "study"}:
         where += f' ({layer.kind} "{layer.label}")'
     elif layer.kind == "sweep":
         where += " (sweep)"

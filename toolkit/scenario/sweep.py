@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from toolkit.catalog import nearest
 from toolkit.scenario import validate
 from toolkit.scenario.expressions import Condition, ConditionError, parse
 from toolkit.scenario.layers import Layer, merged, origin
-from toolkit.scenario.schema import key_paths
+from toolkit.scenario.schema import key_paths, schema_at
 from toolkit.scenario.sources import Sources
 from toolkit.scenario.toml import KeyPath, value_at
 from toolkit.scenario.validate import Finding
@@ -24,6 +24,7 @@ __all__ = [
     "Best",
     "Family",
     "Plan",
+    "Study",
     "line_of",
     "listed_values",
     "nested",
@@ -35,8 +36,8 @@ __all__ = [
 NOT_SWEPT = ("trace", "report")
 """Tables that are the same for all points: every point is kept at trace level `requests`."""
 
-_OWN = frozenset({"name", "points", "constraints"})
-"""Keys of a family that are no overlay."""
+_OWN = frozenset({"name", "points", "constraints", "published_as", "about", "vary", "between"})
+"""Keys of a family or a study that are no overlay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class Family:
     constraints: tuple[Condition, ...]
     places: Mapping[str, KeyPath]
     """Where the values of each key stand in the file."""
+    published_as: str = ""
+    """What the published sweep calls this family."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -78,11 +81,31 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True)
+class Study:
+    """The whole sweep under another assumption, `about` which it says in words.
+
+    With ``vary``, the key path of a number, it is a search instead: for the
+    values of that key, from ``between[0]`` to ``between[1]``, at which another
+    family wins.
+    """
+
+    name: str
+    about: str
+    vary: str = ""
+    between: tuple[float, float] = (1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """A sweep as the file states it: its families and what wins."""
+    """A sweep as the file states it: its families, what wins, and the studies to ask for.
+
+    ``study`` is the one whose assumption the families are under, if any.
+    """
 
     families: tuple[Family, ...]
     best: Best
+    studies: tuple[Study, ...] = ()
+    study: Study | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -94,24 +117,36 @@ class Plan:
         return replace(self, families=tuple(f for f in self.families if f.name == name))
 
 
-def read_plan(sources: Sources, table: Mapping[str, Any]) -> tuple[Plan, list[Finding]]:
-    """Return the sweep that `table`, the merged ``[sweep]``, states, and what is wrong with it."""
+def read_plan(
+    sources: Sources, table: Mapping[str, Any], study: str | None = None
+) -> tuple[Plan, list[Finding]]:
+    """Return the sweep that `table`, the merged ``[sweep]``, states, and what is wrong with it.
+
+    With the name of a `study`, the sweep is under its assumption.
+    """
     findings = [*_keys_without_quotes(table)]
     said = {finding.path for finding in findings}
     findings += [each for each in validate.check_sweep(table) if each.path not in said]
     if findings:
         return Plan((), Best()), findings
     findings += _unknown_keys(table, ("sweep",))
-    for index, family in enumerate(table.get("family", ())):
-        findings += _unknown_keys(family, ("sweep", "family", index))
-    findings += _twice(table.get("family", ()))
+    for what in ("family", "study"):
+        for index, each in enumerate(table.get(what, ())):
+            findings += _unknown_keys(each, ("sweep", what, index))
+        findings += _twice(table.get(what, ()), what)
+    findings += _unknown_numbers(table.get("study", ()))
     if findings:
         return Plan((), Best()), findings
+    chosen = next(
+        (at for at, each in enumerate(table.get("study", ())) if each["name"] == study), None
+    )
     families = [
-        _family(sources, table, layers, own, place, findings)
+        _family(sources, table, layers, (own, place), chosen, findings)
         for layers, own, place in _strategies(sources, table)
     ]
-    plan = Plan(tuple(families), Best())
+    studies = tuple(_study(each) for each in table.get("study", ()))
+    under = None if chosen is None else studies[chosen]
+    plan = Plan(tuple(families), Best(), studies, under)
     best = _best(table.get("best", {}), plan.keys, findings)
     return replace(plan, best=best), findings
 
@@ -148,7 +183,6 @@ def _strategies(
     sources: Sources, table: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[Layer, ...], Mapping[str, Any], KeyPath]]:
     """Yield the layers, the own lists and the place of each family; variants are families too."""
-    where = origin(sources.layers, ("sweep", "family"))
     if "family" not in table:
         for layer in sources.variants.values():
             yield (layer,), {}, ("sweep",)
@@ -156,24 +190,43 @@ def _strategies(
             yield (), {}, ("sweep",)
     for index, own in enumerate(table.get("family", ())):
         place: KeyPath = ("sweep", "family", index)
-        values = {key: each for key, each in own.items() if key not in _OWN and "." not in key}
-        layer = replace(where, kind="family", values=values, prefix=place, label=own["name"])
-        yield (layer,), own, place
+        yield (_overlay_of(sources, own, place, "family"),), own, place
+
+
+def _overlay_of(
+    sources: Sources, own: Mapping[str, Any], place: KeyPath, kind: Literal["family", "study"]
+) -> Layer:
+    """Return what a family or a study lays over the scenario."""
+    values = {key: each for key, each in own.items() if key not in _OWN and "." not in key}
+    where = origin(sources.layers, ("sweep", kind))
+    return replace(where, kind=kind, values=values, prefix=place, label=own["name"])
+
+
+def _study(table: Mapping[str, Any]) -> Study:
+    low, high = table.get("between", (1.0, 1.0))
+    return Study(table["name"], table["about"], table.get("vary", ""), (float(low), float(high)))
 
 
 def _family(
     sources: Sources,
     table: Mapping[str, Any],
     layers: tuple[Layer, ...],
-    own: Mapping[str, Any],
-    place: KeyPath,
+    strategy: tuple[Mapping[str, Any], KeyPath],
+    study: int | None,
     findings: list[Finding],
 ) -> Family:
+    own, place = strategy
     lists = {key: tuple(each) for key, each in table.items() if "." in key}
     places: dict[str, KeyPath] = {key: ("sweep", key) for key in lists}
-    for key, each in own.items():
-        if "." in key:
-            lists[key], places[key] = tuple(each), (*place, key)
+    stronger = [(own, place)]
+    if study is not None:
+        under, there = table["study"][study], ("sweep", "study", study)
+        stronger.append((under, there))
+        layers = (*layers, _overlay_of(sources, under, there, "study"))
+    for stated_by, at in stronger:
+        for key, each in stated_by.items():
+            if "." in key:
+                lists[key], places[key] = tuple(each), (*at, key)
     whose = place if "points" in own else ("sweep",)
     together: list[Mapping[str, Any]] = [
         _flat(each) for each in own.get("points", table.get("points", [{}]))
@@ -185,7 +238,9 @@ def _family(
                 where = (*whose, "points", index, key)
                 findings.append(Finding(where, "is listed too; a key has a list or points"))
     lists, together = _narrowed(sources.sets, lists, together)
-    family = Family(layers[0].label if layers else "", layers, lists, tuple(together), (), places)
+    label = next((layer.label for layer in layers if layer.kind != "study"), "")
+    published_as = own.get("published_as", "")
+    family = Family(label, layers, lists, tuple(together), (), places, published_as)
     texts: list[tuple[KeyPath, str]] = [
         ((*where, "constraints", at), text)
         for where, stated in ((("sweep",), table), (place, own))
@@ -278,12 +333,34 @@ def _unknown_key(key: str, where: KeyPath) -> Iterator[Finding]:
     yield Finding(where, "no such key of a scenario", way_out=way_out)
 
 
-def _twice(families: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    names = [each["name"] for each in families]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            where = ("sweep", "family", index, "name")
-            yield Finding(where, "expected a name of its own", f'"{name}" again')
+def _twice(listed: Sequence[Mapping[str, Any]], what: str) -> Iterator[Finding]:
+    """Yield names, and what the published sweep calls a family, that are there before."""
+    for key in ("name", "published_as"):
+        names = [each.get(key) for each in listed]
+        for index, name in enumerate(names):
+            if name is not None and name in names[:index]:
+                where = ("sweep", what, index, key)
+                yield Finding(where, "expected a name of its own", f'"{name}" again')
+
+
+def _unknown_numbers(studies: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Yield keys to vary that are no numbers of a scenario, and ranges the wrong way round."""
+    for index, study in enumerate(studies):
+        place: KeyPath = ("sweep", "study", index)
+        for key, other in (("vary", "between"), ("between", "vary")):
+            if key in study and other not in study:
+                expected = f"missing; required because {key} is given"
+                yield Finding((*place, other), expected)
+        if not {"vary", "between"} <= study.keys():
+            continue
+        key, (low, high) = study["vary"], study["between"]
+        unknown = list(_unknown_key(key, (*place, "vary")))
+        yield from unknown
+        if not unknown and "number" not in schema_at(tuple(key.split("."))).get("type", ()):
+            yield Finding((*place, "vary"), "expected the key of a number", f'"{key}"')
+        if low >= high:
+            expected = "expected [least, most], the least first"
+            yield Finding((*place, "between"), expected, f"[{low:g}, {high:g}]")
 
 
 def _constraint(

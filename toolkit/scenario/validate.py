@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from toolkit.catalog import nearest
+from toolkit.scenario.expressions import ConditionError, parse
 from toolkit.scenario.schema import excluded, key_paths, load_schema, schema_at, words
 from toolkit.scenario.toml import KeyPath, parse_value, value_at
 
@@ -40,7 +41,7 @@ def check(document: Mapping[str, Any]) -> list[Finding]:
     found = _first_of_each(
         (*_not_finite(document), *_out_of_place(document), *_broken_rules(document))
     )
-    return found or list(_neither_file_nor_inline(document))
+    return found or [*_neither_file_nor_inline(document), *_no_assertion(document)]
 
 
 def check_variants(listed: Any) -> list[Finding]:
@@ -163,6 +164,27 @@ def _neither_file_nor_inline(document: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(("timing", key), "missing; required because batch_sizes is given")
 
 
+def _no_assertion(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what is wrong with ``[[assert]]`` beyond its keys: choice, condition, names."""
+    listed = document.get("assert", [])
+    names = [each["name"] for each in listed]
+    for at, each in enumerate(listed):
+        place: KeyPath = ("assert", at)
+        if names[at] in names[:at]:
+            got = f"{json.dumps(names[at], ensure_ascii=False)} again"
+            yield Finding((*place, "name"), "expected a name of its own", got)
+        if ("metric" in each) == ("sql" in each):
+            got = "both" if "sql" in each else "neither"
+            way_out = 'for example metric = "ttft_p99_ms <= 500"'
+            yield Finding(place, "expected either metric or sql", got, way_out)
+        elif "metric" in each:
+            try:
+                parse(each["metric"])
+            except ConditionError as error:
+                got = json.dumps(each["metric"], ensure_ascii=False)
+                yield Finding((*place, "metric"), f"no condition: {error}", got)
+
+
 def _unknown_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:
     known: Mapping[str, Any] = error.schema["properties"]  # type: ignore[index]
     instance: Mapping[str, Any] = error.instance  # type: ignore[assignment]
@@ -238,6 +260,8 @@ def _rule(rules: Mapping[str, Any], broken: str) -> str:
     text = " or ".join(_TYPES[each] for each in types)
     if broken in {"pattern", "maxLength"}:
         return "a name"
+    if broken == "minProperties":
+        return "a table that is not empty"
     if broken == "minLength":
         return "text that is not empty"
     if "array" in types and "minItems" in rules:

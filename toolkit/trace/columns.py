@@ -273,18 +273,19 @@ of its microbatch up to its own finish: what is neither is nothing.
 """
 
 IDLE_CAUSES = (
-    "no_work",
-    "fill",
-    "drain",
-    "imbalance",
-    "early_stop",
-    "blocked_transfer",
-    "blocked_kv",
-    "head_of_line",
+    "no_work",  # nothing in its pipeline, and the next microbatch had not arrived
+    "fill",  # before the stage's first work, or fewer microbatches than stages so far
+    "drain",  # after the stage's last work before its pipeline is empty
+    "imbalance",  # the next microbatch was held by another one at another stage
+    "early_stop",  # a microbatch ended, and none was there to take its place
+    "starved",  # token machines: the next prompt was still on the prompt machines
+    "blocked_transfer",  # what comes next was on a link, or waited for one
+    "blocked_kv",  # what comes next waited for room for its KV cache
+    "head_of_line",  # dejavu only: one that was ready had to let another pass first
     "failed",
     "starting",
 )
-"""Why a resource is idle: a closed vocabulary."""
+"""Why a resource is idle: a closed vocabulary, defined by the view `idle_causes`."""
 
 NAMES = ("prefill", "decode", "activation", "kv_transfer", "kv_receive", "queued", *CAUSES)
 """Names of spans and waits the simulator uses, in the order of their keys.

@@ -83,8 +83,10 @@ class Selection:
         return self == Selection()
 
 
-def parse_window(text: str) -> tuple[int, int]:
+def parse_window(text: str, option: str = "--window") -> tuple[int, int]:
     """Return ``START:END`` (either may be left out) in nanoseconds, exactly.
+
+    Raises `InputError`, which names the `option` it was given with.
 
     >>> parse_window("10s:20.5s")
     (10000000000, 20500000000)
@@ -94,7 +96,7 @@ def parse_window(text: str) -> tuple[int, int]:
     last = _parse_time(end) if end.strip() else np.iinfo(np.int64).max
     if not colon or first is None or last is None or first >= last:
         raise InputError.one(
-            "--window",
+            option,
             "",
             "expected START:END with a unit (ns, us, ms, s or min) and START before END",
             repr(text),

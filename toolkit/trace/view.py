@@ -22,13 +22,15 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote, urlencode
 
+import pyarrow.compute as pc
+
 from toolkit.errors import InputError
 from toolkit.trace import perfetto
 from toolkit.trace.coarse import merged
-from toolkit.trace.selection import MAX_SPANS, Selection, select
+from toolkit.trace.selection import MAX_SPANS, Selection, parse_window, select
 from toolkit.trace.store import Store
 
-__all__ = ["Viewer", "find_ui", "link", "prepare", "serve", "view"]
+__all__ = ["Viewer", "around", "find_ui", "link", "prepare", "serve", "view", "window_at"]
 
 PIXELS = 1600
 """Width of the timeline at which spans count as too short to see."""
@@ -43,6 +45,7 @@ def view(
     trace: Path,
     selection: Selection | None = None,
     *,
+    at: str | None = None,
     port: int = 0,
     browser: bool = True,
     max_spans: int = MAX_SPANS,
@@ -51,13 +54,50 @@ def view(
 ) -> None:
     """Show a run, or a trace file, until interrupted; return at once where there is no UI.
 
-    Raises `InputError` for a trace that cannot be read or holds more than `max_spans` spans.
+    It opens `at` a stretch of time (``10s:20s``) or the life of a request (its number).  Raises
+    `InputError` for a trace that cannot be read or holds more than `max_spans` spans.
     """
+    window_ns = None if at is None else window_at(trace, at)
     with tempfile.TemporaryDirectory(prefix="toolkit-view-") as folder:
         file = prepare(trace, Path(folder), selection, max_spans=max_spans, coarse=coarse)
         if find_ui() is None and file.parent == Path(folder):
             file = Path(shutil.move(file, Path(tempfile.mkdtemp(prefix="toolkit-")) / file.name))
-        serve(file, port=port, browser=browser, announce=announce)
+        serve(file, port=port, browser=browser, window_ns=window_ns, announce=announce)
+
+
+def window_at(trace: Path, at: str) -> tuple[int, int]:
+    """Return the window, in ns, that ``--at`` names: a stretch of time, or a request's life.
+
+    Raises `InputError` where it is neither, or the run has no such request.
+    """
+    if not at.strip().isdecimal():
+        return parse_window(at, "--at")
+    if trace.is_file():
+        raise InputError.one(
+            "--at",
+            "",
+            "expected a stretch of time, such as 10s:20s: a file does not know its requests",
+            f"request {at}",
+            "name the folder of the run",
+        )
+    store = Store(trace)
+    requests = store.read("requests").select(["request", "arrival_ns", "finish_ns"])
+    found = requests.filter(pc.field("request") == int(at)).to_pylist()
+    if not found or found[0]["finish_ns"] is None:
+        raise InputError.one(
+            "--at",
+            "",
+            f"expected a request of {store.folder} that was served, or a stretch such as 10s:20s",
+            f"request {at}",
+        )
+    return around((found[0]["arrival_ns"], found[0]["finish_ns"]))
+
+
+def around(window_ns: tuple[int, int]) -> tuple[int, int]:
+    """Return a window with a fiftieth of it to spare on both sides, from 0 on."""
+    start, end = window_ns
+    spare = (end - start) // 50 + 1
+    return max(start - spare, 0), end + spare
 
 
 def prepare(

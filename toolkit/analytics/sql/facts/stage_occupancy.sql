@@ -14,7 +14,8 @@ SELECT
     ts_ns AS start_ns,
     end_ns,
     dur_ns,
-    ts_ns - coalesce(lag(end_ns) OVER (PARTITION BY run, track ORDER BY ts_ns, end_ns), 0)
+    ts_ns - coalesce(lag(end_ns) OVER in_time, 0)
         AS gap_ns
 FROM spans
-WHERE track_kind = 'stage' AND depth = 0;
+WHERE track_kind = 'stage' AND depth = 0
+WINDOW in_time AS (PARTITION BY run, track ORDER BY ts_ns, end_ns, step, request);

@@ -1,10 +1,11 @@
 -- What became of every nanosecond of every stage between 0 and the makespan.
--- Grain: one row per stage and part.  Reads: stage_busy, pipeline_presence, run_totals, runs.
+-- Grain: one row per stage and part.  Reads: stage_busy, pipeline_presence, run_totals,
+-- unexplained_stages.
 -- Units: nanoseconds; the parts of a stage add up to the makespan exactly.
 -- Definition: prefill, decode and other are work; `bubble`: idle while there is work in its pipeline;
 -- `waiting`: nothing in its pipeline, before its first or between two requests; `finished`: nothing
 -- in its pipeline any more; `idle`: nothing done, in an imported run that does not say what there
--- was to do (a stage that works beyond the time its pipeline is known to have requests).
+-- was to do (unexplained_stages).
 CREATE OR REPLACE VIEW stage_time AS
 WITH
     pipelines AS (
@@ -25,12 +26,11 @@ WITH
             run_totals.makespan_ns,
             coalesce(pipelines.working_ns, 0) AS working_ns,
             coalesce(pipelines.last_ns, 0) AS last_ns,
-            runs.source IS NOT NULL AND coalesce(pipelines.working_ns, 0) < stage_busy.busy_ns
-                AS unexplained
+            unexplained_stages.run IS NOT NULL AS unexplained
         FROM stage_busy
         JOIN run_totals USING (run)
-        JOIN runs USING (run)
         LEFT JOIN pipelines USING (run, role, replica)
+        LEFT JOIN unexplained_stages USING (run, track)
     ),
     wide AS (
         SELECT

@@ -7,103 +7,118 @@
 -- `percentiles_s` goes with `percentiles`.
 CREATE OR REPLACE VIEW latency_spread AS
 WITH
-    sizes AS (
-        SELECT run, min(size) AS least, max(size) AS most
+    mixed AS (
+        SELECT run
         FROM request_latency
         GROUP BY run
+        HAVING min(size) < max(size)
     ),
     samples AS (
-        SELECT request_latency.*, sizes.least AS weight
+        SELECT *, size AS weight
         FROM request_latency
-        JOIN sizes USING (run)
-        WHERE sizes.least = sizes.most
+        ANTI JOIN mixed USING (run)
         UNION ALL
-        SELECT request_latency.*, 1 AS weight
+        SELECT request_latency.*, 1
         FROM request_latency
-        JOIN sizes USING (run)
+        SEMI JOIN mixed USING (run)
         CROSS JOIN LATERAL range(request_latency.size) AS alike (number)
-        WHERE sizes.least < sizes.most
     ),
-    entries AS (
+    lists AS (
         SELECT
             run,
             any_value(weight) AS weight,
-            list(ttft_s) FILTER (ttft_s IS NOT NULL) AS ttft,
-            list(tpot_s) FILTER (tpot_s IS NOT NULL) AS tpot,
-            list(e2e_s) AS e2e,
-            list(queueing_s) FILTER (queueing_s IS NOT NULL) AS queueing,
-            list(prefill_s) FILTER (prefill_s IS NOT NULL) AS prefill,
-            list(transfer_s) FILTER (transfer_s IS NOT NULL) AS transfer,
-            list(decode_wait_s) FILTER (decode_wait_s IS NOT NULL) AS decode_wait,
-            list(decode_s) FILTER (decode_s IS NOT NULL) AS decode
+            list_sort(list(ttft_s) FILTER (ttft_s IS NOT NULL)) AS ttft,
+            list_sort(list(tpot_s) FILTER (tpot_s IS NOT NULL)) AS tpot,
+            list_sort(list(e2e_s) FILTER (e2e_s IS NOT NULL)) AS e2e,
+            list_sort(list(queueing_s) FILTER (queueing_s IS NOT NULL)) AS queueing,
+            list_sort(list(prefill_s) FILTER (prefill_s IS NOT NULL)) AS prefill,
+            list_sort(list(transfer_s) FILTER (transfer_s IS NOT NULL)) AS transfer,
+            list_sort(list(decode_wait_s) FILTER (decode_wait_s IS NOT NULL)) AS decode_wait,
+            list_sort(list(decode_s) FILTER (decode_s IS NOT NULL)) AS decode
         FROM samples
         GROUP BY run
     ),
     per_token AS (
-        SELECT run, list(latency_per_token_s) AS latency_per_token
+        SELECT
+            run,
+            list_sort(list(latency_per_token_s) FILTER (latency_per_token_s IS NOT NULL))
+                AS latency_per_token
         FROM request_latency
         GROUP BY run
     ),
-    sorted AS (
+    -- One row per metric by unnesting, and places picked out of the list where it stands: joins would
+    -- compare and copy the lists.
+    unnested AS (
         SELECT
-            entries.run,
-            metric.metric,
-            metric.weight,
-            list_sort(metric.values_s) AS values_s,
-            len(metric.values_s) * metric.weight AS samples
-        FROM entries
+            lists.run,
+            list_prepend(50.0, runs.percentiles) AS percentiles,
+            unnest([
+                {'metric': 'ttft', 'weight': weight, 'values_s': ttft},
+                {'metric': 'tpot', 'weight': weight, 'values_s': tpot},
+                {'metric': 'e2e', 'weight': weight, 'values_s': e2e},
+                {'metric': 'queueing', 'weight': weight, 'values_s': queueing},
+                {'metric': 'prefill', 'weight': weight, 'values_s': prefill},
+                {'metric': 'transfer', 'weight': weight, 'values_s': transfer},
+                {'metric': 'decode_wait', 'weight': weight, 'values_s': decode_wait},
+                {'metric': 'decode', 'weight': weight, 'values_s': decode},
+                {'metric': 'latency_per_token', 'weight': 1, 'values_s': latency_per_token}
+            ]) AS spread
+        FROM lists
         JOIN per_token USING (run)
-        CROSS JOIN LATERAL (
-            VALUES
-                ('ttft', ttft, entries.weight),
-                ('tpot', tpot, entries.weight),
-                ('e2e', e2e, entries.weight),
-                ('queueing', queueing, entries.weight),
-                ('prefill', prefill, entries.weight),
-                ('transfer', transfer, entries.weight),
-                ('decode_wait', decode_wait, entries.weight),
-                ('decode', decode, entries.weight),
-                ('latency_per_token', latency_per_token, 1)
-        ) AS metric (metric, values_s, weight)
-        WHERE len(metric.values_s) > 0
-    ),
-    asked AS (
-        SELECT
-            sorted.run,
-            sorted.metric,
-            percentile,
-            (samples - 1) * percentile / 100 AS place,
-            values_s[floor((samples - 1) * percentile / 100)::BIGINT // weight + 1] AS low_s,
-            values_s[
-                least(floor((samples - 1) * percentile / 100)::BIGINT + 1, samples - 1)
-                    // weight + 1
-            ] AS high_s
-        FROM sorted
         JOIN runs USING (run)
-        CROSS JOIN LATERAL unnest(list_prepend(50.0, runs.percentiles)) AS it (percentile)
+    ),
+    placed AS (
+        SELECT
+            run,
+            spread.metric AS metric,
+            spread.weight AS weight,
+            spread.values_s AS values_s,
+            len(spread.values_s) * spread.weight AS samples,
+            percentiles,
+            list_transform(
+                percentiles, lambda p: (len(spread.values_s) * spread.weight - 1) * p / 100
+            ) AS places
+        FROM unnested
+        WHERE len(spread.values_s) > 0
+    ),
+    picked AS (
+        SELECT
+            *,
+            list_select(
+                values_s, list_transform(places, lambda place: floor(place)::BIGINT // weight + 1)
+            ) AS low_s,
+            list_select(
+                values_s,
+                list_transform(
+                    places, lambda place: least(floor(place)::BIGINT + 1, samples - 1) // weight + 1
+                )
+            ) AS high_s
+        FROM placed
     ),
     found AS (
         SELECT
             run,
             metric,
-            list(low_s + (high_s - low_s) * (place - floor(place)) ORDER BY percentile)
-                AS percentiles_s,
-            list(percentile ORDER BY percentile) AS percentiles,
-            any_value(low_s + (high_s - low_s) * (place - floor(place))) FILTER (percentile = 50)
-                AS median_s
-        FROM asked
-        GROUP BY run, metric
+            samples,
+            values_s[1] AS min_s,
+            list_avg(values_s) AS mean_s,
+            values_s[-1] AS max_s,
+            percentiles,
+            list_transform(
+                list_zip(low_s, high_s, places),
+                lambda it: it[1] + (it[2] - it[1]) * (it[3] - floor(it[3]))
+            ) AS percentiles_s
+        FROM picked
     )
 SELECT
-    sorted.run,
-    sorted.metric,
-    sorted.samples,
-    sorted.values_s[1] AS min_s,
-    found.median_s,
-    list_avg(sorted.values_s) AS mean_s,
-    sorted.values_s[-1] AS max_s,
-    found.percentiles,
-    found.percentiles_s
-FROM sorted
-JOIN found USING (run, metric)
-ORDER BY sorted.run, sorted.metric;
+    run,
+    metric,
+    samples,
+    min_s,
+    percentiles_s[1] AS median_s,
+    mean_s,
+    max_s,
+    percentiles[2:] AS percentiles,
+    percentiles_s[2:] AS percentiles_s
+FROM found
+ORDER BY run, metric;

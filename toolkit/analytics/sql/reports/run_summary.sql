@@ -1,9 +1,10 @@
 -- The figures of a run that people ask for first.
 -- Grain: one row per run.
--- Reads: runs, throughput, cost, latency_summary, latency_samples, stage_shares, lower_bounds.
+-- Reads: runs, throughput, cost, latency_summary, latency_samples, stage_shares, highest_bound,
+-- goodput.
 -- Units: seconds; per second; US dollars.
--- Definition: p99 by linear interpolation; shares are of all stages x makespan; no schedule can
--- beat `least_makespan_s`, the highest lower bound.  The rest is as the views it reads say.
+-- Definition: p99 by linear interpolation; shares are of all stages x makespan; goodput and
+-- attainment are NULL without an [slo].  The rest is as the views it reads say.
 CREATE OR REPLACE VIEW run_summary AS
 WITH
     typical AS (
@@ -24,21 +25,18 @@ WITH
             quantile_cont(value_s, 0.99) FILTER (metric = 'e2e') AS e2e_p99_s
         FROM latency_samples
         GROUP BY run
-    ),
-    bound AS (
-        SELECT run, max(lower_s) AS least_makespan_s
-        FROM lower_bounds
-        GROUP BY run
     )
 SELECT
     runs.run,
     runs.ordinal,
     runs.label,
     throughput.makespan_s,
-    bound.least_makespan_s,
+    highest_bound.least_makespan_s,
     throughput.requests,
     throughput.requests_per_s,
-    throughput.requests / nullif(bound.least_makespan_s, 0) AS most_requests_per_s,
+    highest_bound.most_requests_per_s,
+    goodput.goodput_per_s,
+    goodput.attainment AS slo_attainment,
     throughput.output_tokens_per_s,
     throughput.entries_per_s AS throughput_per_s,
     typical.ttft_median_s,
@@ -58,7 +56,8 @@ SELECT
 FROM runs
 LEFT JOIN throughput USING (run)
 LEFT JOIN cost USING (run)
+LEFT JOIN goodput USING (run)
 LEFT JOIN stage_shares USING (run)
 LEFT JOIN typical USING (run)
 LEFT JOIN late USING (run)
-LEFT JOIN bound USING (run);
+LEFT JOIN highest_bound USING (run);

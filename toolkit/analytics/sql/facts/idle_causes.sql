@@ -1,0 +1,235 @@
+-- Why each stage stood still: every pause, cut wherever its cause may change.  At level `full` only.
+-- Grain: one row per stage and stretch of one cause; neighbours may have the same.
+-- Reads: idle_intervals, pipeline_load, tracks, runs, requests, waits, spans, unexplained_stages.
+-- Units: nanoseconds; `in_pipeline`: there was work in the stage's pipeline, so this is a bubble.
+-- Definition: a stage stands still for the microbatch that it works for next; what that one did
+-- meanwhile is the cause.  The first of these that holds: `head_of_line`: another was ready for this
+-- stage and had to let it pass first (dejavu).  `failed`: it was lost with a machine.  `blocked_kv`:
+-- it waited for room for its KV cache.  `blocked_transfer`: its KV cache was on its way, or it waited
+-- for a link.  Then, with nothing in the stage's pipeline: `no_work`: it had not arrived, its
+-- microbatch was still filling up, or there is none; `starved`: its prompt was queueing or running
+-- on the prompt machines.  With work in the pipeline: `fill`: before the stage's first work since
+-- the pipeline was empty; `drain`: after its last before the pipeline is empty; `blocked_transfer`:
+-- it was on the link from the stage before; `imbalance`: it waited behind another microbatch at
+-- another stage, or was on its way over the others though the pipeline held one for every stage.
+-- Else the pipeline held fewer than it has stages, and where one more would have come from
+-- (pipeline_load) is the cause: `blocked_transfer`, `starved`, `blocked_kv`; or, where none was to
+-- come, `early_stop`: there had been more, and one had ended; `fill`: there had never been more.
+-- An imported run does not say what its requests waited for: there `bubble` is any pause with work in
+-- the pipeline, `waiting` one with none before more work on a stage of a split deployment, `no_work`
+-- any other; and all pauses of unexplained_stages are `unexplained`.
+CREATE OR REPLACE VIEW idle_causes AS
+WITH
+    pauses AS (
+        SELECT
+            idle_intervals.run,
+            idle_intervals.track,
+            idle_intervals.from_ns,
+            idle_intervals.until_ns,
+            idle_intervals.next_request,
+            idle_intervals.next_step,
+            tracks.role,
+            tracks.replica
+        FROM idle_intervals
+        JOIN tracks USING (run, track)
+        JOIN runs USING (run)
+        ANTI JOIN unexplained_stages USING (run, track)
+        WHERE runs.level = 'full'
+    ),
+    -- When the next microbatch got onto the link that leads here.
+    handed_over AS (
+        SELECT pauses.run, pauses.track, pauses.until_ns, min(spans.ts_ns) AS at_ns
+        FROM pauses
+        JOIN spans
+            ON spans.run = pauses.run
+            AND spans.step = pauses.next_step
+            AND spans.end_ns = pauses.until_ns
+        WHERE spans.name = 'activation' AND spans.track_kind = 'link'
+        GROUP BY pauses.run, pauses.track, pauses.until_ns
+    ),
+    awaited AS (
+        SELECT DISTINCT run, track, next_request
+        FROM pauses
+    ),
+    -- What a microbatch waited for ends before it gets to a stage: each wait belongs to one pause.
+    waited AS (
+        SELECT
+            each.run,
+            each.track,
+            pauses.until_ns,
+            pauses.from_ns AS pause_ns,
+            each.from_ns AS since_ns,
+            each.until_ns AS over_ns,
+            each.cause
+        FROM (
+            SELECT
+                waits.run,
+                awaited.track,
+                waits.request,
+                waits.from_ns,
+                waits.until_ns,
+                waits.cause
+            FROM waits
+            JOIN awaited ON awaited.run = waits.run AND awaited.next_request = waits.request
+        ) AS each
+        ASOF JOIN pauses
+            ON pauses.run = each.run
+            AND pauses.track = each.track
+            AND pauses.next_request = each.request
+            AND pauses.until_ns >= each.until_ns
+        WHERE each.until_ns > pauses.from_ns
+    ),
+    passed_over AS (
+        SELECT run, on_track AS track, until_ns, min(from_ns) AS at_ns
+        FROM waits
+        WHERE cause = 'head_of_line'
+        GROUP BY run, on_track, until_ns
+    ),
+    begun AS (
+        SELECT
+            pauses.run,
+            pauses.track,
+            pauses.from_ns,
+            pauses.until_ns,
+            CASE
+                WHEN pauses.next_request IS NULL THEN 'nobody'
+                WHEN requests.arrival_ns > pauses.from_ns THEN 'absent'
+                ELSE 'on_its_way'
+            END AS state,
+            coalesce(pipeline_load.lack, 'empty') AS lack,
+            requests.arrival_ns
+        FROM pauses
+        LEFT JOIN requests
+            ON requests.run = pauses.run AND requests.request = pauses.next_request
+        ASOF LEFT JOIN pipeline_load
+            ON pipeline_load.run = pauses.run
+            AND pipeline_load.role = pauses.role
+            AND pipeline_load.replica = pauses.replica
+            AND pipeline_load.from_ns <= pauses.from_ns
+    ),
+    loads AS (
+        SELECT
+            tracks.run,
+            tracks.track,
+            pipeline_load.from_ns AS at_ns,
+            pipeline_load.lack
+        FROM pipeline_load
+        JOIN tracks USING (run, role, replica)
+        WHERE tracks.kind = 'stage'
+    ),
+    changes AS (
+        SELECT run, track, until_ns, from_ns AS at_ns, state, lack, false AS passed
+        FROM begun
+        UNION ALL
+        SELECT run, track, until_ns, arrival_ns, 'on_its_way', NULL, NULL
+        FROM begun
+        WHERE state = 'absent' AND arrival_ns < until_ns
+        UNION ALL
+        SELECT run, track, until_ns, greatest(since_ns, pause_ns), cause, NULL, NULL
+        FROM waited
+        UNION ALL
+        SELECT run, track, until_ns, over_ns, 'on_its_way', NULL, NULL
+        FROM waited
+        WHERE over_ns < until_ns
+        UNION ALL
+        SELECT
+            handed_over.run,
+            handed_over.track,
+            handed_over.until_ns,
+            greatest(handed_over.at_ns, pauses.from_ns),
+            'handed_over',
+            NULL,
+            NULL
+        FROM handed_over
+        JOIN pauses USING (run, track, until_ns)
+        UNION ALL
+        SELECT
+            passed_over.run,
+            passed_over.track,
+            passed_over.until_ns,
+            greatest(passed_over.at_ns, pauses.from_ns),
+            NULL,
+            NULL,
+            true
+        FROM passed_over
+        JOIN pauses USING (run, track, until_ns)
+        UNION ALL
+        SELECT loads.run, loads.track, pauses.until_ns, loads.at_ns, NULL, loads.lack, NULL
+        FROM loads
+        ASOF JOIN pauses
+            ON pauses.run = loads.run
+            AND pauses.track = loads.track
+            AND pauses.from_ns < loads.at_ns
+        WHERE pauses.until_ns > loads.at_ns
+    ),
+    moments AS (
+        SELECT
+            run,
+            track,
+            until_ns,
+            at_ns,
+            coalesce(max(state) FILTER (state <> 'on_its_way'), max(state)) AS state,
+            max(lack) AS lack,
+            bool_or(passed) AS passed
+        FROM changes
+        GROUP BY run, track, until_ns, at_ns
+    ),
+    pieces AS (
+        SELECT
+            run,
+            track,
+            until_ns AS pause_until_ns,
+            at_ns AS from_ns,
+            lead(at_ns, 1, until_ns) OVER in_time AS until_ns,
+            first_value(at_ns) OVER in_time = 0 AS first_work,
+            last_value(state IGNORE NULLS) OVER in_time AS state,
+            last_value(lack IGNORE NULLS) OVER in_time AS lack,
+            last_value(passed IGNORE NULLS) OVER in_time AS passed,
+            count(*) FILTER (lack = 'empty') OVER in_time > 0 AS was_empty,
+            count(*) FILTER (lack = 'empty') OVER (
+                PARTITION BY run, track, until_ns
+            ) > count(*) FILTER (lack = 'empty') OVER in_time AS will_be_empty
+        FROM moments
+        WINDOW in_time AS (PARTITION BY run, track, until_ns ORDER BY at_ns)
+    )
+SELECT
+    pieces.run,
+    pieces.track,
+    pieces.from_ns,
+    pieces.until_ns,
+    CASE
+        WHEN runs.source IS NOT NULL THEN
+            CASE
+                WHEN pieces.lack <> 'empty' THEN 'bubble'
+                WHEN tracks.role <> 'colocated' AND pieces.state <> 'nobody' THEN 'waiting'
+                ELSE 'no_work'
+            END
+        WHEN pieces.passed THEN 'head_of_line'
+        WHEN pieces.state IN ('failed', 'recovering') THEN 'failed'
+        WHEN pieces.state IN ('kv_room', 'preempted', 'swapped') THEN 'blocked_kv'
+        WHEN pieces.state IN ('transfer', 'link_busy') THEN 'blocked_transfer'
+        WHEN pieces.lack = 'empty' AND pieces.state IN ('nobody', 'absent', 'packing')
+            THEN 'no_work'
+        WHEN pieces.lack = 'empty' AND tracks.role = 'token' THEN 'starved'
+        WHEN pieces.lack = 'empty' THEN 'no_work'
+        WHEN pieces.first_work OR pieces.was_empty THEN 'fill'
+        WHEN pieces.state = 'nobody' OR pieces.will_be_empty THEN 'drain'
+        WHEN pieces.state = 'handed_over' THEN 'blocked_transfer'
+        WHEN pieces.state IN ('behind_prompt', 'behind_batch') THEN 'imbalance'
+        WHEN pieces.lack = 'nothing' THEN 'imbalance'
+        WHEN pieces.lack = 'transfer' THEN 'blocked_transfer'
+        WHEN pieces.lack = 'prompt' THEN 'starved'
+        WHEN pieces.lack = 'kv_room' THEN 'blocked_kv'
+        ELSE pieces.lack
+    END AS cause,
+    pieces.lack <> 'empty' AS in_pipeline
+FROM pieces
+JOIN tracks USING (run, track)
+JOIN runs USING (run)
+WHERE pieces.until_ns > pieces.from_ns
+UNION ALL
+SELECT idle_intervals.run, track, from_ns, until_ns, 'unexplained', false
+FROM idle_intervals
+SEMI JOIN unexplained_stages USING (run, track)
+JOIN runs USING (run)
+WHERE runs.level = 'full';

@@ -1,0 +1,23 @@
+-- The decode passes of each microbatch as its last stage ended them: when its tokens were out.
+-- Empty at trace level `requests`; complete at `steps` and `full`.
+-- Grain: one row per microbatch (by its lead) and decode pass.
+-- Reads: spans, tracks.
+-- Units: nanoseconds since the start of the simulation.
+CREATE OR REPLACE VIEW token_passes AS
+WITH
+    numbered AS (
+        SELECT
+            run,
+            track,
+            stage = max(stage) OVER (PARTITION BY run, role, replica) AS is_last
+        FROM tracks
+        WHERE kind = 'stage'
+    )
+SELECT
+    spans.run,
+    spans.request AS lead,
+    spans.token AS pass,
+    spans.end_ns
+FROM spans
+JOIN numbered USING (run, track)
+WHERE numbered.is_last AND spans.name = 'decode' AND spans.depth = 0;
