@@ -22,7 +22,7 @@ SPARSE = {
 }
 
 
-NOT_SAID = r"\b(nan|None(?! took longer)|inf)\b"
+NOT_SAID = r"\b(nan|None(?!\s+took)|inf)\b"
 
 UNANSWERED = (
     "expected a request whose arrival and finish the trace says",

@@ -69,7 +69,6 @@ def terminal(runs: Sequence[Run], console: Console, *, outcomes: Sequence[Outcom
     for part in (_headline, _limits, _latency, _stages, _transfers, _places):
         if (shown := part(findings)) is not None:
             console.print(shown)
-            console.print(shown)
 
 
 def _headline(findings: Findings) -> RenderableType:
