@@ -154,3 +154,9 @@ def test_the_prompt_is_not_loaded_for_a_query() -> None:
         "import sys, toolkit.cli, toolkit.commands.sql; assert 'prompt_toolkit' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_query_longer_than_any_file_name_is_a_query(traces: Path, capsys: Captured) -> None:
+    query = f"SELECT 1 AS one {'-- and so on ' * 30}"
+    code, out, _ = asked(capsys, traces / "run-1", query, "--format", "csv")
+    assert (code, out.split()) == (0, ["one", "1"])

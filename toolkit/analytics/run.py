@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from toolkit.analytics.why import Why
 
-__all__ = ["Broken", "Run", "keep", "open"]
+__all__ = ["SHARED", "Broken", "Run", "keep", "open"]
 
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI", "PRAGMA"})
 """Kinds of statements that leave files alone (PIVOT is one of several parts: MULTI)."""
@@ -45,6 +45,10 @@ _OF_THE_QUERY = (
 
 MEMORY = "2GB"
 """Memory of a connection; what needs more goes to disk while it is computed."""
+
+
+SHARED = ("idle_causes", "time_ledger")
+"""Views that many others read, and that take long: worth computing once for many questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,8 @@ class Run:
     def check(self) -> list[Broken]:
         """Return every invariant that the trace breaks; a healthy trace breaks none."""
         checks = [view for view in self._views.values() if view.layer == "checks"]
-        found = [(view, self.frame(f"FROM {view.name}")) for view in checks]
+        with Run(self.stores, kept=SHARED) as asked:
+            found = [(view, asked.frame(f"FROM {view.name}")) for view in checks]
         return [Broken(view.name, view.doc, rows) for view, rows in found if rows.height]
 
     def damage(self) -> InputError | None:

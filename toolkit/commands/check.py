@@ -71,7 +71,7 @@ def _check_scenario(path: Path, sets: Sequence[str]) -> str:
 def _check_trace(path: Path) -> str:
     from toolkit import analytics
 
-    with analytics.open(path, kept=["idle_causes"]) as opened:
+    with analytics.open(path) as opened:
         broken = opened.check()
     if broken:
         lines = [f"{path}: {len(broken)} broken invariant{'s'[: len(broken) > 1]}"]

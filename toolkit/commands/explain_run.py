@@ -25,7 +25,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from toolkit import analytics, tables
     from toolkit.report.explaining import explain
 
-    with analytics.open(arguments.trace, kept=["idle_causes"]) as opened:
+    with analytics.open(arguments.trace, kept=analytics.SHARED) as opened:
         explanations = explain(opened)
     if arguments.json:
         tables.print_json([each.as_dict() for each in explanations])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -104,12 +105,13 @@ def _traces_and_query(words: Sequence[str]) -> tuple[list[Path], str | None]:
 
 def _names_traces(word: str) -> bool:
     """Return whether the last word is a trace: a query has spaces, and is no folder."""
-    return Path(word).exists() or not (word in {"", "-"} or any(map(str.isspace, word)))
+    # os.path: a query may be too long for a file name, which pathlib takes for an error.
+    return os.path.exists(word) or not (word in {"", "-"} or any(map(str.isspace, word)))
 
 
 def _folders(word: str) -> list[Path]:
     """Return the folder a word names, or the runs among what a pattern matches."""
-    if Path(word).exists() or not glob.has_magic(word):
+    if os.path.exists(word) or not glob.has_magic(word):
         return [Path(word)]
     found = [Path(path) for path in sorted(glob.glob(word))]
     runs = [path for path in found if (path / "manifest.json").is_file()]

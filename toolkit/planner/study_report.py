@@ -67,7 +67,7 @@ def write_report(
                 * bool(turns)
             ),
             Section("What is behind it", list(_behind(sweeps))),
-            Section("All winners", [_winners(sweeps)]),
+            Section("All winners", list(_winners(sweeps))),
             Section("What each study assumes", [_assumptions(asked)]),
         ]
         title = f"{scenario.title}: studies"
@@ -226,8 +226,8 @@ def _behind(sweeps: Mapping[str, Results]) -> Iterator[Block]:
     )
 
 
-def _winners(sweeps: Mapping[str, Results]) -> Table:
-    """Return a row per group and family: its value under each study, and how it was reached."""
+def _winners(sweeps: Mapping[str, Results]) -> Iterator[Block]:
+    """Yield a row per group and family: its value under each study, and how it was reached."""
     first = next(iter(sweeps.values()))
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for name, results in sweeps.items():
@@ -253,7 +253,9 @@ def _winners(sweeps: Mapping[str, Results]) -> Table:
         [group or "all", family, *(cells[group, family].get(name, "–") for name in sweeps)]
         for group, family in keys
     ]
-    return Table([by, "family", *sweeps], rows, words=2)
+    yield Table([by, "family", *sweeps], rows, words=2)
+    swept = [column for column in first.settings.values() if column not in first.goal.by]
+    yield Paragraph(f"Small: {', '.join(swept)}, as far as a family has them.", "note")
 
 
 def _assumptions(asked: Sequence[Study]) -> Block:
@@ -289,7 +291,8 @@ def _figures(sweeps: Mapping[str, Results], folder: Path) -> Iterator[Figure]:
         panels[name] = {
             family: [values.get((family, place)) for place in places] for family in results.families
         }
-    heading = f"{metric_words(metric).capitalize()} by {column.replace('_', ' ')}, under each study"
+    named = metric_words(metric).partition(",")[0].capitalize()
+    heading = f"{named} by {column.replace('_', ' ')}, under each study"
     name = f"{metric}-by-{column}-by-study".replace("_", "-").replace(".", "-")
     labels = [str(place) for place in places]
     across, up = column.replace("_", " "), metric_words(metric)

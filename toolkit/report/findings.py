@@ -170,7 +170,7 @@ def find(runs: Sequence[Run]) -> Findings:
 def _find(runs: tuple[Run, ...]) -> Findings:
     stores = [store for run in runs for store in run.stores]
     folders = [store.folder for store in stores]
-    with analytics.open(folders, kept=["idle_causes"]) as together:
+    with analytics.open(folders, kept=analytics.SHARED) as together:
         frames = {
             view: together.frame(
                 f"FROM {view} ORDER BY {_ORDER[view]}" if view in _ORDER else f"FROM {view}"
