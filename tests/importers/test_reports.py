@@ -9,7 +9,9 @@ import pytest
 
 import toolkit
 from toolkit import analytics, cli
+from toolkit.analytics.run import SHARED
 from toolkit.analytics.terms import DIALECTS
+from toolkit.commands.report import show_json
 
 DATA = Path(__file__).parent / "data"
 SPARSE = {
@@ -73,10 +75,10 @@ def every_command(run: analytics.Run, folder: Path, capsys: pytest.CaptureFixtur
     every_question(run, folder, capsys)
     assert cli.main(["check", trace]) == 0
     assert cli.main(["report", trace, "-o", str(folder / "report")]) == 0
-    assert cli.main(["report", trace, "--json", "-o", str(folder / "report")]) == 0
+    show_json([run])
     assert cli.main(["export", trace, "--to", "perfetto", "-o", str(folder / "t.pftrace")]) == 0
     assert cli.main(["export", trace, "--to", "chrome", "-o", str(folder / "t.json")]) == 0
-    with analytics.open(trace) as opened:
+    with analytics.open(trace, kept=SHARED) as opened:
         for view in opened.views():
             opened.frame(f"FROM {view.name}")
     text = (folder / "report" / "report.md").read_text()
