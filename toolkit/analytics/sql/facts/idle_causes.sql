@@ -17,7 +17,7 @@
 -- come, `early_stop`: there had been more, and one had ended; `fill`: there had never been more.
 CREATE OR REPLACE VIEW idle_causes AS
 WITH
-    pauses AS MATERIALIZED (
+    pauses AS (
         SELECT
             idle_intervals.run,
             idle_intervals.track,
@@ -198,7 +198,7 @@ WITH
         )
     ),
     pieces AS (
-        FROM ordered
+        SELECT * FROM ordered
         UNION ALL
         SELECT
             run,
