@@ -63,7 +63,8 @@ LAYOUTS: Mapping[str, Layout] = {
             "hash_ids": "hash_ids",
         },
         time_unit="ms",
-        source="kvcache-ai/Mooncake, FAST25-release/traces; ticks of about 3 s, blocks of 512 tokens",
+        source="kvcache-ai/Mooncake, FAST25-release/traces; ticks of about 3 s, "
+        "blocks of 512 tokens",
     ),
     "burstgpt": Layout(
         "csv",
@@ -87,7 +88,7 @@ LAYOUTS: Mapping[str, Layout] = {
             "total_tokens": "num_total_tokens",
         },
         optional=frozenset({"arrival", "total_tokens"}),
-        source="microsoft/vidur, data/processed_traces, and length files of that layout (ShareGPT); "
+        source="microsoft/vidur, data/processed_traces, and files of that layout (ShareGPT); "
         "`pd_ratio` is not read: publishers disagree which way round it is",
     ),
     "splitwise": Layout(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Recording", "Ragged"]
+__all__ = ["Ragged", "Recording"]
 
 I4 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int64]

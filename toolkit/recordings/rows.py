@@ -5,6 +5,7 @@ for lists of numbers, of lists), and tells where in the file each row stands.
 Nothing is converted here.  What a file is not is raised as :class:`BrokenError`;
 what is wrong with single rows is yielded, so that reading goes on behind it.
 """
+# ruff: noqa: PLC0415 - Parquet is loaded where a file is of that form
 
 from __future__ import annotations
 
@@ -30,6 +31,7 @@ class BrokenError(Exception):
     """The file as a whole, or from a line on, cannot be read as what it was said to be."""
 
     def __init__(self, where: str, expected: str, got: str = "", way_out: str = "") -> None:
+        """Say it as a problem of the file."""
         super().__init__(expected)
         self.problem = Problem(where, expected, got, way_out)
 
@@ -157,14 +159,13 @@ class _reading:  # noqa: N801 - a context manager reads as a word
 
 def _undecodable_line(path: Path) -> int:
     """Return the first line that is not UTF-8."""
-    number = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError:
-                break
-    return number
+                return number
+    return 0
 
 
 # -- JSON lines ----------------------------------------------------------------------------------
@@ -183,8 +184,6 @@ def _jsonl(path: Path, layout: Layout) -> Iterator[Batch]:
             if columns is None and objects:
                 columns = require(layout, list(objects[0]), f"line {lines[0]}")
             yield _jsonl_batch(objects, lines, problems, columns or {})
-    if columns is None and not layout.optional:
-        return
 
 
 def _objects(
@@ -271,7 +270,7 @@ def _cells(column: Any) -> list[Any]:
 
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("ns", column.type.tz)).cast(pa.int64())
-    values = column.to_pylist()
+    values: list[Any] = column.to_pylist()
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         return values
     return [value if isinstance(value, str) else _plain(value) for value in values]

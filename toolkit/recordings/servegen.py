@@ -1,9 +1,11 @@
-"""ServeGen's clients: rates, burstiness and length histograms by window, and requests drawn from them.
+"""ServeGen's clients: how each sends, window by window, and requests drawn from that.
 
 A client is a pair of files: ``NAME-trace.csv``, without a header, has a row per
 window (start in s, requests per s, CV of the gaps, their family, its shape and
 scale), ``NAME-dataset.json`` histograms of prompt and answer lengths by longer
-windows.  Most windows are silent (rate 0).
+windows.  Most windows are silent
+(rate 0).  The CV is not used: it is of the gaps counted; family, shape and
+scale are the fit to them.
 
 Source: alibaba/ServeGen at f891d118, data (Apache-2.0).
 """
@@ -84,7 +86,8 @@ def read_clients(path: Path) -> list[Client]:
     if not traces:
         expected = "expected a folder with files NAME-trace.csv and NAME-dataset.json"
         raise InputError.one(str(path), "", expected, "none of them")
-    clients, problems = [], []
+    clients: list[Client] = []
+    problems: list[Problem] = []
     for trace in traces:
         try:
             clients.append(_client(trace))
