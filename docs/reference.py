@@ -38,12 +38,18 @@ def scenario_keys() -> Iterator[str]:
             yield from _table(name, table)
 
 
+def _inner(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the tables inside a table, or inside each item of a list of tables."""
+    return table if "properties" in table else table.get("items", {})
+
+
 def _table(path: str, table: Mapping[str, Any]) -> Iterator[str]:
     yield f"\n### `[{path}]`: {table['description']}\n"
     yield from _keys(table["properties"], table.get("required", ()))
     for name, inner in table["properties"].items():
-        if "properties" in inner:
-            yield from _table(f"{path}.{name}", inner)
+        if "properties" in _inner(inner):
+            whole = {**_inner(inner), "description": inner["description"]}
+            yield from _table(f"{path}.{name}", whole)
 
 
 def _keys(keys: Mapping[str, Any], required: tuple[str, ...]) -> Iterator[str]:

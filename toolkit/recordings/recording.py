@@ -115,6 +115,10 @@ class Recording:
         assert kept.arrival_ns is not None
         return replace(kept, arrival_ns=kept.arrival_ns - start)
 
+    def answered(self) -> Recording:
+        """Return the requests whose answer has a token."""
+        return self.take(np.flatnonzero(self.output_tokens > 0))
+
     @property
     def rate_per_s(self) -> float | None:
         """Mean rate between the first arrival and the last, requests per second."""

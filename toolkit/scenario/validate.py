@@ -38,7 +38,12 @@ class Finding:
 def check(document: Mapping[str, Any]) -> list[Finding]:
     """Return everything the schema has against a document, at most one finding a key."""
     found = _first_of_each(
-        (*_not_finite(document), *_out_of_place(document), *_broken_rules(document))
+        (
+            *_not_finite(document),
+            *_out_of_place(document),
+            *_broken_rules(document),
+            *_without_lengths(document),
+        )
     )
     return found or list(_neither_file_nor_inline(document))
 
@@ -112,6 +117,9 @@ def _out_of_place(value: Any, path: KeyPath = ()) -> Iterator[Finding]:
         if key in not_here:
             yield Finding((*path, key), f"does not go with {not_here[key]}", way_out="remove it")
         yield from _out_of_place(each, (*path, key))
+        if isinstance(each, list):
+            for index, item in enumerate(each):
+                yield from _out_of_place(item, (*path, key, index))
 
 
 def _broken_rules(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -142,10 +150,22 @@ def _within_64_bits(value: Any) -> Any:
     return value
 
 
+def _without_lengths(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield that nothing says how long prompts and answers are."""
+    workload = document.get("workload")
+    if not isinstance(workload, Mapping) or {"lengths", "requests"} & workload.keys():
+        return
+    tenants = workload.get("tenant", ())
+    if not tenants or not all(isinstance(each, Mapping) and "lengths" in each for each in tenants):
+        about = schema_at(("workload", "lengths"))["description"]
+        yield Finding(("workload", "lengths"), "missing", way_out=f"lengths: {about}")
+
+
 def _neither_file_nor_inline(document: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what is missing where content may stand inline, in a file, or in the catalog."""
-    lengths, timing = document["workload"]["lengths"], document["timing"]
-    arrivals = document["workload"].get("arrivals", {})
+    workload, timing = document["workload"], document["timing"]
+    lengths, arrivals = workload.get("lengths", {}), workload.get("arrivals", {})
+    yield from _requests_are_there(workload)
     for table, path, kind, key in (
         (lengths, ("workload", "lengths"), "pairs", "pairs"),
         (arrivals, ("workload", "arrivals"), "times", "times_s"),
@@ -161,6 +181,28 @@ def _neither_file_nor_inline(document: Mapping[str, Any]) -> Iterator[Finding]:
     for key in ("prompt_ms", "token_ms"):
         if "batch_sizes" in timing and key not in timing:
             yield Finding(("timing", key), "missing; required because batch_sizes is given")
+
+
+def _requests_are_there(workload: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what does not go together in recorded requests, sessions and tenants."""
+    requests, sessions = workload.get("requests"), workload.get("sessions")
+    path: KeyPath = ("workload", "requests")
+    if requests is not None and not {"file", "recorded"} & requests.keys():
+        about = schema_at((*path, "file"))["description"]
+        yield Finding((*path, "file"), "missing", way_out=f"file: {about}")
+    window = (requests or {}).get("window_s")
+    if window is not None and window[0] >= window[1]:
+        got = f"{window[0]:g} to {window[1]:g}"
+        yield Finding((*path, "window_s"), "expected a start before the end", got)
+    if sessions is not None and ("turns" in sessions) == ("mean_turns" in sessions):
+        expected = "expected one of turns and mean_turns"
+        yield Finding(("workload", "sessions", "turns"), expected)
+    if "tenant" in workload and requests is not None:
+        expected = "does not go with requests, which name their tenants themselves"
+        yield Finding(("workload", "tenant"), expected, way_out="remove one of the two")
+    if "tenant" in workload and sessions is not None:
+        expected = "does not go with tenants yet"
+        yield Finding(("workload", "sessions"), expected, way_out="remove one of the two")
 
 
 def _unknown_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:
