@@ -156,6 +156,7 @@ VERBS = (
     "report",
     "export",
     "view",
+    "workload",
     "plan",
     "compile",
     "catalog",
