@@ -31,7 +31,7 @@ LATEST_NS = 4 * 10**18
 DECIMALS = 9
 """Digits after the point that are read exactly; a number with more goes through float64."""
 
-_DECIMAL = r"^\s*(\d{1,18})(?:\.(\d{0,9}))?\s*$"
+_DECIMAL = r"^\s*(\d{1,19})(?:\.(\d{0,9}))?\s*$"
 
 Say = Callable[[int, str, str], Problem]
 """Row in the batch, what was expected, what was found: to a problem with its place."""

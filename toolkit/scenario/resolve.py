@@ -111,6 +111,7 @@ def resolve(
     if inputs.recording is not None:
         values = inputs.values.setdefault("workload", {})
         values.update(_taken_from(inputs.recording, user["workload"]))
+        findings += _arrivals_are_said(inputs.recording, user["workload"])
     findings += inputs.findings
 
     from_catalog = _catalog_layer(user)
@@ -221,6 +222,16 @@ def _taken_from(recording: Recording, workload: Mapping[str, Any]) -> dict[str, 
     if "arrivals" not in workload and recording.arrival_ns is not None:
         taken["arrivals"] = {"kind": "trace"}
     return taken
+
+
+def _arrivals_are_said(recording: Recording, workload: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield that neither file nor scenario says when requests arrive: nothing is assumed."""
+    if "arrivals" not in workload and recording.arrival_ns is None:
+        yield Finding(
+            ("workload", "arrivals"),
+            "missing; required because the recorded requests have no arrival times",
+            way_out='say how they arrive, kind = "at_zero" if all at once',
+        )
 
 
 def _long_form(user: Mapping[str, Any]) -> dict[str, Any]:
