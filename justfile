@@ -36,6 +36,10 @@ view *ARGS:
 export *ARGS:
     @toolkit export "$@"
 
+# Show what will arrive: just workload scenarios/two-tenants.toml
+workload *ARGS:
+    @toolkit workload "$@"
+
 # Show the catalog, or one entry of it with its sources.
 catalog *ARGS:
     @toolkit catalog "$@"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import analytics
+from toolkit.recordings import LAYOUTS
 from toolkit.trace.columns import TABLES
 
 DOCS = Path(__file__).resolve().parent
@@ -106,10 +107,38 @@ def views() -> Iterator[str]:
         yield f"| `{view.name}` | {' '.join(view.text.split())} |"
 
 
+def layouts() -> Iterator[str]:
+    """Yield a row for each published layout of recorded requests."""
+    yield "| kind | form | arrival | prompt, answer | also | published by |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for kind, layout in LAYOUTS.items():
+        if not layout.columns:
+            continue
+        columns = dict(layout.columns)
+        arrival, prompt, output = (
+            columns.pop(holds) for holds in ("arrival", "prompt_tokens", "output_tokens")
+        )
+        optional = ", optional" if "arrival" in layout.optional else ""
+        also = ", ".join(f"`{name}`" for name in columns.values())
+        yield (
+            f"| `{kind}` | {layout.form} | `{arrival}`, {layout.time_unit}{optional} "
+            f"| `{prompt}`, `{output}` | {also} | {layout.source} |"
+        )
+
+
+def workload() -> Iterator[str]:
+    """Yield what `toolkit workload` prints of an example."""
+    yield "```text"
+    yield from _printed(["workload", "scenarios/two-tenants.toml"])
+    yield "```"
+
+
 PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "scenario_keys": scenario_keys,
     "trace_tables": trace_tables,
     "views": views,
+    "layouts": layouts,
+    "workload": workload,
 }
 
 
@@ -128,8 +157,8 @@ def played(page: str) -> str:
     return CONSOLE.sub(lambda part: part[1] + _output(part[2].split()) + part[3], page)
 
 
-def _output(words: list[str]) -> str:
-    """Return what a command prints at 80 columns, `...` for the tables after the first."""
+def _printed(words: list[str]) -> list[str]:
+    """Return the lines a command prints at 80 columns, blank ones at the end left out."""
     words = [str(ROOT / word) if word.startswith("scenarios/") else word for word in words]
     with tempfile.TemporaryDirectory(prefix="toolkit-docs-") as folder:
         done = subprocess.run(
@@ -140,7 +169,17 @@ def _output(words: list[str]) -> str:
             text=True,
             check=True,
         )
-    lines = [line.rstrip() for line in done.stdout.strip("\n").splitlines()]
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    while lines and not lines[0]:
+        lines.pop(0)
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _output(words: list[str]) -> str:
+    """Return what a command prints, `...` for the tables after the first."""
+    lines = _printed(words)
     table = next(number for number, line in enumerate(lines) if line.startswith(" latency"))
     ends = next(number for number, line in enumerate(lines) if line.startswith("trace:"))
     return "\n".join([*lines[:table], "...", *lines[ends:], ""])

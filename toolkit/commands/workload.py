@@ -12,6 +12,7 @@ from toolkit.errors import InputError
 if TYPE_CHECKING:
     from toolkit.preview import Preview
     from toolkit.report.arriving import Arriving
+    from toolkit.scenario.model import Scenario
 
 __all__ = ["ABOUT", "add_arguments", "execute"]
 
@@ -44,6 +45,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if out is not None and out.suffix not in FIGURES:
         raise InputError.one("toolkit workload", "-o", "expected FILE.svg or FILE.png", str(out))
     scenario = toolkit.load(arguments.scenario, sets=arguments.set, variant=arguments.variant)
+    title = _title(scenario)
     scenario = scenario.variants[0] if scenario.variants else scenario
     seen = preview(scenario)
     with seen.run:
@@ -58,8 +60,18 @@ def execute(arguments: argparse.Namespace) -> int:
     from toolkit.report.arriving_terminal import show
 
     notes = [*_notes(seen), *([f"figure: {out}"] if out is not None else [])]
-    show(arriving, scenario.title, notes, Console())
+    show(arriving, title, notes, Console())
     return 0
+
+
+def _title(scenario: Scenario) -> str:
+    """Return what is shown: the scenario, or its first variant where others are asked otherwise."""
+    if not scenario.variants:
+        return scenario.title
+    first, *others = scenario.variants
+    if all(each.workload == first.workload for each in others):
+        return scenario.title
+    return f"{scenario.title}: {first.title} (--variant shows another)"
 
 
 def _notes(seen: Preview) -> Iterator[str]:

@@ -16,8 +16,8 @@ from toolkit.costs.bounds import Bound, bounds
 from toolkit.errors import InputError
 from toolkit.planner.metrics import PERCENTILES, SPREAD, metrics
 from toolkit.runs import within_bounds
-from toolkit.scenario.model import Lengths, Scenario, Trace
 from toolkit.scenario.demand import served_entries
+from toolkit.scenario.model import Lengths, Scenario, Trace
 from toolkit.simulator import simulate
 from toolkit.trace.columns import Chunk
 from toolkit.workload import build

@@ -25,7 +25,7 @@ NEARLY = 0.15
 TOGETHER = 0.2
 """Share of arrivals at the same instant as another from which a clock is called coarse."""
 
-PAUSE = 50
+PAUSE = 100
 """Mean gaps from which the longest gap is worth a word."""
 
 
