@@ -266,6 +266,14 @@ def test_parquet_of_timestamps_and_blocks(tmp_path: Path) -> None:
     assert recording.block_tokens == 256
 
 
+def test_blocks_in_csv_are_numbers_with_spaces_or_commas_between(tmp_path: Path) -> None:
+    body = 'in,out,blocks\n9,1,1 2\n9,1,"[3, 4]"\n9,1,\n'
+    columns = {"prompt_tokens": "in", "output_tokens": "out", "hash_ids": "blocks"}
+    recording = read(written(tmp_path, "b.csv", body), layout_of("csv", columns))
+    assert recording.hash_ids is not None
+    assert recording.hash_ids.lists() == [[1, 2], [3, 4], []]
+
+
 # -- selecting -----------------------------------------------------------------------------------
 
 
@@ -409,10 +417,13 @@ CASES: dict[str, tuple[str, str | bytes, str]] = {
     ),
     "blocks.jsonl": (
         "mooncake",
-        '{"timestamp": 0, "input_length": true, "output_length": 4, "hash_ids": ["a"]}\n',
+        MOONCAKE.replace("3", "true", 1).replace("[0]", '["a"]')
+        + MOONCAKE.replace("[0]", f"[{2**63}]"),
         "  line 1\n      expected input_length, a whole number from 0 to 10,000,000\n"
         '      got "true"\n'
-        "  line 1\n      expected hash_ids, a list of whole numbers from 0\n      got ['a']",
+        "  line 1\n      expected hash_ids, a list of whole numbers from 0\n      got ['a']\n"
+        "  line 2\n      expected hash_ids, a list of whole numbers from 0\n"
+        "      got [9223372036854775808]",
     ),
     "huge.jsonl": (
         "mooncake",

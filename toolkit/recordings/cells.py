@@ -100,14 +100,20 @@ def names(texts: Sequence[str], column: str, say: Say) -> tuple[list[str], list[
 
 
 def blocks(lists: Sequence[Any], column: str, say: Say) -> tuple[list[list[int]], list[Problem]]:
-    """Return a column of lists of block ids, and the cells that are none."""
+    """Return a column of lists of block ids below 2^63, and the cells that are none.
+
+    In CSV a list is numbers with spaces or commas between, with or without brackets.
+    """
     found: list[list[int]] = []
     problems = []
     for row, each in enumerate(lists):
         ids = each
         if isinstance(each, str):
-            ids = [int(part) if part.isdigit() else part for part in each.strip("[] ").split()]
-        if isinstance(ids, list) and all(type(number) is int and number >= 0 for number in ids):
+            ids = [
+                int(part) if part.isdigit() else part
+                for part in each.strip("[] ").replace(",", " ").split()
+            ]
+        if isinstance(ids, list) and all(type(each) is int and 0 <= each < 2**63 for each in ids):
             found.append(ids)
         else:
             got = repr(each)

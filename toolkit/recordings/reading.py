@@ -82,7 +82,7 @@ class _Gathered:
     parts: dict[str, list[Any]] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, int] = field(default_factory=dict)
-    lists: list[list[int]] = field(default_factory=list)
+    lists: list[Ragged] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     rows: int = 0
 
@@ -99,7 +99,7 @@ class _Gathered:
             values, problems = self._converted(holds, name, texts, layout, say)
             self.problems += problems
             if holds == "hash_ids":
-                self.lists += values
+                self.lists.append(Ragged.of(values))
             else:
                 self.parts.setdefault(holds, []).append(values)
         self._check_totals(batch, say)
@@ -152,7 +152,7 @@ class _Gathered:
             parts = self.parts.get(holds)
             return np.concatenate(parts).astype(kind) if parts else None
 
-        blocks = Ragged.of(self.lists) if "hash_ids" in layout.columns and self.lists else None
+        blocks = Ragged.joined(self.lists) if self.lists else None
         return Recording(
             prompt_tokens=column("prompt_tokens", np.int32),
             output_tokens=column("output_tokens", np.int32),

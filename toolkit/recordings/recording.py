@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Ragged", "Recording"]
+__all__ = ["Ragged", "Recording", "mean_rate_per_s"]
 
 I4 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int64]
@@ -34,6 +34,13 @@ class Ragged:
         starts = np.concatenate(([0], np.cumsum(lengths)))
         flat = (number for each in lists for number in each)
         return cls(starts, np.fromiter(flat, np.int64, int(starts[-1])))
+
+    @classmethod
+    def joined(cls, parts: list[Ragged]) -> Ragged:
+        """Return the lists of all parts, one after the other."""
+        lengths = np.concatenate([np.diff(part.starts) for part in parts])
+        ids = np.concatenate([part.ids for part in parts])
+        return cls(np.concatenate(([0], np.cumsum(lengths))), ids)
 
     def lists(self) -> list[list[int]]:
         """Return the columns as lists."""
@@ -74,7 +81,12 @@ class Recording:
         return len(self.prompt_tokens)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Recording) and self.as_lists() == other.as_lists()
+        if not isinstance(other, Recording):
+            return NotImplemented
+        mine, its = self._columns(), other._columns()
+        return mine.keys() == its.keys() and all(
+            np.array_equal(column, its[key]) for key, column in mine.items()
+        )
 
     def __hash__(self) -> int:
         return hash((len(self), int(self.prompt_tokens.sum()), int(self.output_tokens.sum())))
@@ -119,27 +131,26 @@ class Recording:
         """Return the requests whose answer has a token."""
         return self.take(np.flatnonzero(self.output_tokens > 0))
 
-    @property
-    def rate_per_s(self) -> float | None:
-        """Mean rate between the first arrival and the last, requests per second."""
-        if self.arrival_ns is None or len(self) < 2:
-            return None
-        span_ns = int(self.arrival_ns[-1] - self.arrival_ns[0])
-        return (len(self) - 1) * NS_PER_S / span_ns if span_ns else None
-
-    def as_lists(self) -> dict[str, Any]:
-        """Return the columns as plain lists, those that are absent left out."""
-        columns: dict[str, Any] = {
+    def _columns(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns that are there; of tenants their names."""
+        columns = {
             "arrival_ns": self.arrival_ns,
             "prompt_tokens": self.prompt_tokens,
             "output_tokens": self.output_tokens,
-            "tenant": self.tenant,
             "priority": self.priority,
             "session": self.session,
+            "tenant": None if self.tenant is None else np.array(self.tenants)[self.tenant],
         }
-        lists = {key: each.tolist() for key, each in columns.items() if each is not None}
-        if self.tenant is not None:
-            lists["tenant"] = [self.tenants[code] for code in lists["tenant"]]
+        if self.hash_ids is not None:
+            columns |= {"starts": self.hash_ids.starts, "ids": self.hash_ids.ids}
+        return {key: each for key, each in columns.items() if each is not None}
+
+    def as_lists(self) -> dict[str, Any]:
+        """Return the columns as plain lists, those that are absent left out."""
+        columns = self._columns()
+        lists: dict[str, Any] = {
+            key: each.tolist() for key, each in columns.items() if key not in {"starts", "ids"}
+        }
         if self.hash_ids is not None:
             lists |= {"hash_ids": self.hash_ids.lists(), "block_tokens": self.block_tokens}
         return lists
@@ -165,3 +176,13 @@ class Recording:
             hash_ids=Ragged.of(lists["hash_ids"]) if "hash_ids" in lists else None,
             block_tokens=lists.get("block_tokens"),
         ).in_order()
+
+
+def mean_rate_per_s(arrival_ns: I8) -> float | None:
+    """Return the mean rate between first and last arrival, per second; None where that is no time.
+
+    >>> mean_rate_per_s(np.array([0, 5, 1_000_000_000]))
+    2.0
+    """
+    span_ns = int(arrival_ns[-1] - arrival_ns[0]) if len(arrival_ns) else 0
+    return (len(arrival_ns) - 1) * NS_PER_S / span_ns if span_ns else None

@@ -84,7 +84,7 @@ def _recordings_have_what_is_taken(scenario: Scenario) -> Iterator[Finding]:
             '"trace"',
             'use "poisson", or name the column of arrival times',
         )
-    if recording is not None and workload.arrivals.rate_per_s and recording.rate_per_s is None:
+    if recording is not None and workload.arrivals.rate_per_s and _all_at_one_moment(workload):
         yield Finding(
             ("workload", "arrivals", "rate_per_s"),
             "expected recorded requests at two moments at least, to be stretched to a rate",
@@ -100,6 +100,14 @@ def _recordings_have_what_is_taken(scenario: Scenario) -> Iterator[Finding]:
             f'lengths.kind = "{workload.lengths.kind}", arrivals.kind = "{workload.arrivals.kind}"',
             'say kind = "trace" in one of them, or leave it out',
         )
+
+
+def _all_at_one_moment(workload: Workload) -> bool:
+    recording = workload.arrivals.recording
+    if recording is None or recording.arrival_ns is None:
+        return False
+    taken = recording.arrival_ns[: workload.entries]
+    return bool(taken[0] == taken[-1])
 
 
 def _tenants_go_together(scenario: Scenario) -> Iterator[Finding]:

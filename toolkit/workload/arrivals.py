@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from toolkit import catalog
 from toolkit.recordings import Recording
+from toolkit.recordings.recording import mean_rate_per_s
 from toolkit.scenario.model import Arrivals
 from toolkit.units import US_PER_S
 from toolkit.workload.profiles import to_clock_s
@@ -148,16 +149,16 @@ def weibull_shape(cv: float) -> float:
 def recorded_ns(arrivals: Arrivals, recording: Recording, count: int, size: int) -> I8:
     """Return the first `count` recorded times in ns, scaled as `arrivals` says.
 
-    With ``rate_per_s`` the factor is that of the recording's mean rate
-    (requests after the first, over the time between first and last) to it;
+    With ``rate_per_s`` the factor is that of their mean rate (requests after
+    the first, over the time between first and last) to it;
     an entry of `size` requests then comes that much less often.  Without any
     factor the times are those of the file to the nanosecond.
     """
     assert recording.arrival_ns is not None
     given = recording.arrival_ns[:count]
     factor = arrivals.time_scale
-    if arrivals.rate_per_s and recording.rate_per_s is not None:
-        factor = recording.rate_per_s / (arrivals.rate_per_s / size)
+    if arrivals.rate_per_s and (own_rate := mean_rate_per_s(given)) is not None:
+        factor = own_rate / (arrivals.rate_per_s / size)
     return given if factor == 1.0 else np.rint(given * factor).astype(np.int64)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.recordings.recording import Ragged
-from toolkit.scenario.model import Arrivals, Scenario, Tenant
+from toolkit.scenario.model import Scenario, Tenant
 from toolkit.units import NS_PER_US, US_PER_S
 from toolkit.workload.arrivals import groups_us, recorded_ns, renewal_s, think_ns
 from toolkit.workload.lengths import TokenCounts, token_counts
@@ -323,14 +323,10 @@ def _own_arrivals(
     times: list[Floats] = []
     for each in tenants:
         assert each.arrivals is not None
-        times.append(_first_us(each.arrivals, entries, size, Stream.ARRIVALS.rng(seed, each.name)))
+        rng = Stream.ARRIVALS.rng(seed, each.name)
+        rate_per_s = each.arrivals.rate_per_s / size
+        times.append(renewal_s(each.arrivals, entries, rate_per_s, rng) * US_PER_S)
     whose = np.repeat(np.arange(len(tenants)), entries)
     together = np.concatenate(times)
     order = np.argsort(together, kind="stable")[:entries]
     return together[order], whose[order].astype(np.int32)
-
-
-def _first_us(arrivals: Arrivals, count: int, size: int, rng: np.random.Generator) -> Floats:
-    if arrivals.kind == "at_zero":
-        return np.zeros(count)
-    return renewal_s(arrivals, count, arrivals.rate_per_s / size, rng) * US_PER_S
