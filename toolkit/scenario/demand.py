@@ -18,6 +18,9 @@ __all__ = ["LONGEST_S", "of_arrivals", "of_counts", "served_entries"]
 LONGEST_S = 3e9
 """Longest run, seconds, whose nanoseconds the trace's clock holds with room to spare: 95 years."""
 
+ANSWERING: frozenset[str] = frozenset()
+"""Kinds of batching that play what is sent after an answer: none so far."""
+
 
 def of_counts(scenario: Scenario) -> Iterator[Finding]:
     """Yield what does not go together before any time is looked at."""
@@ -139,10 +142,11 @@ def _sessions_go_together(scenario: Scenario) -> Iterator[Finding]:
         ),
     )
     for present, where, what in waiting:
-        if present and scenario.deployment.batching == "microbatch":
+        if present and scenario.deployment.batching not in ANSWERING:
             yield Finding(
                 where,
-                f'expected arrivals that are known beforehand because batching = "microbatch", '
+                "expected arrivals that are known beforehand because "
+                f'batching = "{scenario.deployment.batching}", '
                 f"which does not play {what}",
                 "" if where[-1] == "sessions" else '"closed_loop"',
                 "remove it" if where[-1] == "sessions" else "state a rate, or recorded times",

@@ -200,9 +200,24 @@ def _requests_are_there(workload: Mapping[str, Any]) -> Iterator[Finding]:
     if "tenant" in workload and requests is not None:
         expected = "does not go with requests, which name their tenants themselves"
         yield Finding(("workload", "tenant"), expected, way_out="remove one of the two")
-    if "tenant" in workload and sessions is not None:
-        expected = "does not go with tenants yet"
-        yield Finding(("workload", "sessions"), expected, way_out="remove one of the two")
+    for key in ("tenant", "requests"):
+        if key in workload and sessions is not None:
+            expected = f"does not go with {key} yet"
+            yield Finding(("workload", "sessions"), expected, way_out="remove one of the two")
+    yield from _one_arrival_process(workload)
+
+
+def _one_arrival_process(workload: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what would not count beside tenants with arrivals of their own."""
+    tenants = workload.get("tenant", ())
+    own = [index for index, tenant in enumerate(tenants) if "arrivals" in tenant]
+    for index in own:
+        if "share" in tenants[index]:
+            path: KeyPath = ("workload", "tenant", index, "share")
+            yield Finding(path, "does not go with arrivals of its own", way_out="remove it")
+    if own and workload.get("arrivals", {}).get("kind", "at_zero") != "at_zero":
+        expected = "does not go with tenants that have arrivals of their own"
+        yield Finding(("workload", "arrivals"), expected, way_out="remove it")
 
 
 def _unknown_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:

@@ -175,6 +175,7 @@ def _arrival_us(scenario: Scenario, count: int, size: int) -> Floats:
     if arrivals.kind in RENEWALS:
         rng = Stream.ARRIVALS.rng(scenario.workload.seed)
         return renewal_s(arrivals, count, arrivals.rate_per_s / size, rng) * US_PER_S
+    assert arrivals.kind == "groups", arrivals.kind
     return groups_us(
         count, arrivals.rate_per_s, arrivals.group_size or _machines_of_a_part(scenario)
     )
