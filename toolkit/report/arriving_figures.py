@@ -16,6 +16,9 @@ __all__ = ["arrivals"]
 
 _PROMPT, _OUTPUT, _GAP, _POISSON = "#e08214", "#2166ac", "#3b3b3b", "#9aa5ad"
 
+_BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
+"""What keeps a label readable where it crosses a line."""
+
 _SHARES = [at / 100 for at in range(101)]
 
 
@@ -60,8 +63,9 @@ def _over_time(axes: Axes, arriving: Arriving, colours: dict[str, str]) -> None:
             ha="right",
             fontsize=8,
             color="#444444",
+            bbox=_BEHIND,
         )
-    axes.set_xlim(0, edges[-1])
+    axes.set_xlim(0, edges[-1] * 1.02)  # room for the label of a tick at the end
     axes.set_ylim(bottom=0)
     axes.set_xlabel("time since the start, s")
     title(axes, "requests per second")
@@ -84,6 +88,7 @@ def _lengths(axes: Axes, arriving: Arriving) -> None:
             va="center",
             fontsize=9,
             color=colour,
+            bbox=_BEHIND,
         )
     _logarithmic(axes)
     axes.set_ylim(0, 1.02)

@@ -32,9 +32,9 @@ class Stream(IntEnum):
     ARRIVALS = 0
     LENGTHS = 1
     ORDER = 2
-    TENANTS = 3
-    TURNS = 4
-    THINKING = 5
+    TENANTS = 4
+    TURNS = 5
+    THINKING = 6
 
     def rng(self, seed: int, whose: str = "") -> np.random.Generator:
         """Return this purpose's generator for a scenario's seed, or a tenant's own one.
