@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolkit import catalog
 from toolkit.scenario.model import (
@@ -17,16 +18,22 @@ from toolkit.scenario.model import (
     Lengths,
     Link,
     Model,
+    Profile,
     Report,
     Scenario,
+    Sessions,
     Slo,
     TableTiming,
+    Tenant,
     Timing,
     Trace,
     Workload,
 )
 from toolkit.scenario.resolve import FROM_ENTRY
 from toolkit.units import BITS_PER_BYTE, GB, MS_PER_S, US_PER_S
+
+if TYPE_CHECKING:
+    from toolkit.recordings import Recording
 
 __all__ = ["build"]
 
@@ -35,8 +42,13 @@ Table = Mapping[str, Any]
 STATED = "stated in the scenario"
 
 
-def build(document: Table, saved: Table, file: Path | None) -> Scenario:
-    """Return the scenario of a resolved document; `saved` is kept with it."""
+def build(
+    document: Table, saved: Table, file: Path | None, recording: Recording | None = None
+) -> Scenario:
+    """Return the scenario of a resolved document; `saved` is kept with it.
+
+    `recording` is what the file of ``workload.requests`` holds.
+    """
     hardware = _hardware(document["hardware"])
     variant = document.get("variant")
     return Scenario(
@@ -47,7 +59,7 @@ def build(document: Table, saved: Table, file: Path | None) -> Scenario:
         model=_model(document["model"]) if "model" in document else None,
         hardware=hardware,
         deployment=_deployment(document["deployment"]),
-        workload=_workload(document["workload"], saved["workload"]),
+        workload=_workload(document["workload"], saved["workload"], recording),
         timing=_timing(document["timing"]),
         trace=Trace(document["trace"]["level"], tuple(document["trace"]["renderings"])),
         report=_report(document["report"]),
@@ -147,28 +159,102 @@ def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else milliseconds / MS_PER_S
 
 
-def _workload(table: Table, saved: Table) -> Workload:
+def _workload(table: Table, saved: Table, recording: Recording | None) -> Workload:
+    entries = table["entries"]
+    tenants = tuple(_tenant(each, table, recording) for each in table.get("tenant", ()))
+    own_arrivals = any(tenant.arrivals for tenant in tenants)
     return Workload(
-        entries=table["entries"],
+        entries=entries,
         entry=table["entry"],
-        arrivals=_arrivals(table["arrivals"]),
-        lengths=_lengths(table["lengths"], saved["lengths"], table["entries"]),
+        arrivals=_arrivals_of_all(tenants)
+        if own_arrivals
+        else _arrivals(table["arrivals"], recording),
+        lengths=Lengths("tenants", parts=tuple(tenant.lengths for tenant in tenants))
+        if tenants
+        else _lengths(table["lengths"], saved["lengths"], entries, recording),
         seed=table["seed"],
         equal_work_batch=table.get("equal_work_batch"),
         repeat_order=table.get("repeat_order", "in_place"),
+        recording=recording,
+        sessions=_sessions(table["sessions"]) if "sessions" in table else None,
+        tenants=tenants,
     )
 
 
-def _arrivals(table: Table) -> Arrivals:
-    return Arrivals(
-        kind=table["kind"],
+def _tenant(table: Table, workload: Table, recording: Recording | None) -> Tenant:
+    lengths = table.get("lengths", workload.get("lengths", {}))
+    return Tenant(
+        name=table["name"],
+        lengths=_lengths(lengths, lengths, workload["entries"], recording),
+        share=float(table.get("share", 1.0)),
+        arrivals=_arrivals(table["arrivals"], None) if "arrivals" in table else None,
+        priority=table.get("priority", 0),
+    )
+
+
+def _arrivals_of_all(tenants: Sequence[Tenant]) -> Arrivals:
+    rates = (_rate_per_s(tenant.arrivals) for tenant in tenants if tenant.arrivals)
+    return Arrivals("tenants", rate_per_s=sum(rates))
+
+
+def _rate_per_s(arrivals: Arrivals) -> float:
+    if arrivals.kind == "catalog" and not arrivals.rate_per_s:
+        return 1 / catalog.interarrival_table(arrivals.name or "").mean_s
+    return arrivals.rate_per_s
+
+
+def _arrivals(table: Table, recording: Recording | None) -> Arrivals:
+    kind = table["kind"]
+    made = Arrivals(
+        kind=kind,
         rate_per_s=float(table.get("rate_per_s", table.get("groups_per_s", 0.0))),
         times_s=tuple(float(time) for time in table.get("times_s", ())),
         group_size=table.get("group_size"),
+        cv=table.get("cv"),
+        shape=table.get("shape"),
+        name=table.get("name"),
+        profile=_profile(table["profile"]) if "profile" in table else None,
+        time_scale=float(table.get("time_scale", 1.0)),
+        recording=recording if kind == "trace" else None,
+        concurrency=table.get("concurrency", 0),
+        think_s=float(table.get("think_s", 0.0)),
+        think=table.get("think", "constant"),
+    )
+    return replace(made, rate_per_s=_rate_per_s(made)) if kind == "catalog" else made
+
+
+def _profile(table: Table) -> Profile:
+    stated = {
+        key: float(table[key])
+        for key in (
+            "amplitude",
+            "period_s",
+            "peak_s",
+            "factor",
+            "start_s",
+            "length_s",
+            "every_s",
+            "repeat_s",
+        )
+        if key in table
+    }
+    if table["kind"] == "sinusoid":
+        stated.setdefault("peak_s", stated["period_s"] / 4)
+    points = tuple((float(time), float(factor)) for time, factor in table.get("points", ()))
+    return Profile(table["kind"], points=points, **stated)
+
+
+def _sessions(table: Table) -> Sessions:
+    return Sessions(
+        turns=float(table.get("turns", table.get("mean_turns", 1))),
+        fixed="turns" in table,
+        think_s=float(table["think_s"]),
+        think=table["think"],
+        history=table["history"],
     )
 
 
-def _lengths(table: Table, saved: Table, entries: int) -> Lengths:
+def _lengths(table: Table, saved: Table, entries: int, recording: Recording | None) -> Lengths:
     return Lengths(
         kind=table["kind"],
         name=table.get("name"),
@@ -179,6 +265,7 @@ def _lengths(table: Table, saved: Table, entries: int) -> Lengths:
         min_output_tokens=table.get("min_output_tokens", 1),
         max_output_tokens=table.get("max_output_tokens"),
         max_prompt_tokens=table.get("max_prompt_tokens"),
+        recording=recording if table["kind"] == "trace" else None,
     )
 
 

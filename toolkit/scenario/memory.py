@@ -60,7 +60,13 @@ def stage_layers(layers: int, stages: int) -> tuple[int, ...]:
 
 def longest_tokens(lengths: Lengths, entries: int) -> tuple[int, int]:
     """Return the most prompt and output tokens that a request of these lengths can have."""
-    if lengths.kind == "pairs":
+    if lengths.kind == "tenants":
+        longest = [longest_tokens(part, entries) for part in lengths.parts]
+        return max(prompt for prompt, _ in longest), max(output for _, output in longest)
+    if lengths.recording is not None:
+        prompt = int(lengths.recording.prompt_tokens[:entries].max())
+        output = int(lengths.recording.output_tokens[:entries].max())
+    elif lengths.kind == "pairs":
         prompt = max(prompt for prompt, _ in lengths.pairs[:entries])
         output = max(output for _, output in lengths.pairs[:entries])
     elif lengths.kind == "fixed":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from toolkit.recordings import Recording
     from toolkit.scenario.points import Sweep
 
 __all__ = [
@@ -25,10 +26,13 @@ __all__ = [
     "Lengths",
     "Link",
     "Model",
+    "Profile",
     "Report",
     "Scenario",
+    "Sessions",
     "Slo",
     "TableTiming",
+    "Tenant",
     "Timing",
     "Trace",
     "Workload",
@@ -125,8 +129,39 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True)
+class Profile:
+    """How a rate changes over time: a factor on it, at every moment from 0 on.
+
+    ``sinusoid``: 1 + amplitude x cos(2 pi (t - peak) / period).  ``spikes``:
+    ``factor`` for ``length_s`` from ``start_s`` on, again every ``every_s``.
+    ``steps``: of each (time, factor) the factor from its time on; from
+    ``repeat_s`` they begin again.
+    """
+
+    kind: Literal["sinusoid", "spikes", "steps"]
+    amplitude: float = 0.0
+    period_s: float = 0.0
+    peak_s: float = 0.0
+    factor: float = 1.0
+    start_s: float = 0.0
+    length_s: float = 0.0
+    every_s: float | None = None
+    points: tuple[tuple[float, float], ...] = ()
+    repeat_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Arrivals:
     """When entries arrive.
+
+    ``poisson``, ``gamma``, ``weibull``, ``constant`` and ``catalog`` are
+    renewal processes: independent gaps of that distribution (``catalog``: of
+    the quantile table `name`) with mean 1 / ``rate_per_s``, and, with a
+    ``profile``, a rate that changes.  ``trace`` takes the times of
+    ``recording``, times ``time_scale``, or stretched to the mean
+    ``rate_per_s``.  ``closed_loop``: ``concurrency`` clients, each of whom
+    sends its next request ``think_s`` after an answer.  ``tenants``: each
+    tenant's own.
 
     ``groups`` is the published simulators' process: groups of ``group_size``
     entries at once (None: one per machine), exponential gaps at
@@ -134,10 +169,33 @@ class Arrivals:
     ``entries % group_size`` entries at 0.
     """
 
-    kind: Literal["at_zero", "poisson", "times", "groups"]
+    kind: Literal[
+        "at_zero",
+        "poisson",
+        "gamma",
+        "weibull",
+        "constant",
+        "catalog",
+        "times",
+        "trace",
+        "groups",
+        "closed_loop",
+        "tenants",
+    ]
     rate_per_s: float = 0.0
     times_s: tuple[float, ...] = ()
     group_size: int | None = None
+    cv: float | None = None
+    """Coefficient of variation of the gaps."""
+    shape: float | None = None
+    """Weibull shape parameter, in place of the CV."""
+    name: str | None = None
+    profile: Profile | None = None
+    time_scale: float = 1.0
+    recording: Recording | None = None
+    concurrency: int = 0
+    think_s: float = 0.0
+    think: Literal["constant", "exponential"] = "constant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +205,11 @@ class Lengths:
     ``catalog``: drawn from the named quantile table by a Gaussian copula,
     unless ``prompt_tokens`` or ``output_tokens`` fixes that side.  ``fixed``:
     both fixed.  ``pairs``: ``pairs`` holds [prompt, output] in order.
+    ``trace``: those of ``recording``.  ``tenants``: ``parts`` holds each
+    tenant's own.
     """
 
-    kind: Literal["catalog", "fixed", "pairs"]
+    kind: Literal["catalog", "fixed", "pairs", "trace", "tenants"]
     name: str | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
@@ -158,6 +218,38 @@ class Lengths:
     min_output_tokens: int = 1
     max_output_tokens: int | None = None
     max_prompt_tokens: int | None = None
+    recording: Recording | None = None
+    parts: tuple[Lengths, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Conversations: a session's next turn is sent ``think_s`` after the answer to the last.
+
+    ``turns`` is the mean number of turns; ``fixed``: every session has as many,
+    else geometrically distributed.
+    """
+
+    turns: float
+    fixed: bool
+    think_s: float = 0.0
+    think: Literal["constant", "exponential"] = "constant"
+    history: bool = True
+    """Whether a prompt holds the prompts and answers of the turns before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Who sends: a share of the arrivals, or arrivals of its own, and lengths.
+
+    ``arrivals`` is None where all tenants share those of the workload.
+    """
+
+    name: str
+    lengths: Lengths
+    share: float = 1.0
+    arrivals: Arrivals | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +264,10 @@ class Workload:
     equal_work_batch: int | None = None
     """Each entry is repeated equal_work_batch / microbatch_size times."""
     repeat_order: Literal["in_place", "tiled", "shuffled"] = "in_place"
+    recording: Recording | None = None
+    """The requests of ``workload.requests``, from which lengths, arrivals or both are taken."""
+    sessions: Sessions | None = None
+    tenants: tuple[Tenant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
