@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
+from toolkit.scenario import engine_physics as engine
 from toolkit.scenario.memory import StageFit, fit, longest_tokens
-from toolkit.scenario.model import FixedTiming, Scenario, TableTiming
+from toolkit.scenario.model import FixedTiming, RooflineTiming, Scenario, TableTiming
 from toolkit.scenario.validate import Finding
 
 __all__ = ["MEMORY", "check", "served_entries"]
@@ -308,6 +309,8 @@ def _clock_holds_the_run(scenario: Scenario) -> Iterator[Finding]:
         scenario.prompt_stages,
         scenario.token_stages,
     )
+    if isinstance(timing, RooflineTiming):
+        return  # a step of a model that fits its memory takes no more than minutes
     if isinstance(timing, FixedTiming):
         prompt_s, token_s = timing.prompt_s * prompt_stages, timing.token_s * token_stages
     else:
@@ -376,6 +379,7 @@ _COUNTS: tuple[Check, ...] = (
     _window_and_percentiles_ascend,
     _output_bounds_ascend,
     _a_pair_for_each_entry,
+    *engine.COUNTS,
 )
 _WORK: tuple[Check, ...] = (
     _discipline_goes,
@@ -386,5 +390,6 @@ _WORK: tuple[Check, ...] = (
     _enough_entries,
     _transfers_are_possible,
     _memory_check_is_possible,
+    *engine.WORK,
 )
-_ROOM: tuple[Check, ...] = (_clock_holds_the_run, _model_fits)
+_ROOM: tuple[Check, ...] = (_clock_holds_the_run, _model_fits, *engine.ROOM)

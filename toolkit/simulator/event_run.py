@@ -18,7 +18,7 @@ from toolkit.simulator import event
 from toolkit.simulator.batches import Batches, pack, plan
 from toolkit.simulator.kernel import span_rows, wait_rows
 from toolkit.simulator.layout import Layout
-from toolkit.simulator.outcome import Outcome, Slice, Totals
+from toolkit.simulator.outcome import Outcome, Slice, Totals, counters
 from toolkit.simulator.spans import SPANS_AT_ONCE, SpanSorter, waits_chunk
 from toolkit.trace.columns import NULL, Chunk, name_key
 from toolkit.units import GB
@@ -40,6 +40,7 @@ class EventRun:
         Raises:
             InputError: a batch's KV cache alone is larger than its pipeline's room.
         """
+        self._scenario = scenario
         self._layout = layout
         self._requests = requests
         self._batches: Batches = pack(scenario, requests)
@@ -135,6 +136,10 @@ class EventRun:
         for nic, track in zip(state.nics, self._layout.interfaces, strict=False):
             totals.add(track, "kv_transfer", int(nic["busy"]), int(nic["count"]), int(nic["bytes"]))
             totals.add(track, "kv_receive", int(nic["in_busy"]), int(nic["in_count"]))
+
+    def counters(self, outcome: Outcome) -> Iterator[Chunk]:
+        """Yield `counter_defs` and `counters`."""
+        return counters(self._scenario, self._layout, self._requests, outcome)
 
     @property
     def leads(self) -> I8:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 __all__ = [
     "CAUSES",
+    "ENGINE_NAMES",
     "FORMAT_VERSION",
     "IDLE_CAUSES",
     "LEVELS",
@@ -281,10 +282,17 @@ IDLE_CAUSES = (
 )
 """Why a resource is idle: a closed vocabulary."""
 
-NAMES = ("prefill", "decode", "activation", "kv_transfer", "kv_receive", "queued", *CAUSES)
+ENGINE_NAMES = ("mixed",)
+"""Names that only runs with continuous batching have, behind all others."""
+
+NAMES = (
+    *("prefill", "decode", "activation", "kv_transfer", "kv_receive", "queued"),
+    *CAUSES,
+    *ENGINE_NAMES,
+)
 """Names of spans and waits the simulator uses, in the order of their keys.
 
-On stages: prefill, decode.  On links: activation (between neighbouring
+On stages: prefill, decode; mixed, an engine's step that takes prompts and decodes.  On links: activation (between neighbouring
 stages), kv_transfer (on the sending side, with its bytes) and kv_receive (the
 receiving side of the same transfer).  On request lanes: queued, prefill,
 transfer, decode.

@@ -23,6 +23,7 @@ class Stream(IntEnum):
     ARRIVALS = 0
     LENGTHS = 1
     ORDER = 2
+    ROUTER = 3
 
     def rng(self, seed: int) -> np.random.Generator:
         """Return this purpose's generator for a scenario's seed."""
@@ -44,6 +45,8 @@ class Requests:
     output_tokens: npt.NDArray[np.int32]
     size: npt.NDArray[np.int32]
     part: npt.NDArray[np.int32]
+    priority: npt.NDArray[np.int32] | None = None
+    """Priority of each, lower first, for ``queue_order = "priority"``; None: all alike."""
     dropped: int = 0
     """Entries the published programs leave out when parts do not divide evenly."""
 
