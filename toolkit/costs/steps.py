@@ -42,11 +42,11 @@ class Work(NamedTuple):
 class StepCosts(NamedTuple):
     """Coefficients of a step's time, ns; with T = decodes + prompt tokens it is
 
-        overhead + chunk x chunks + (decode, if there are decodes)
-        + max(token_arithmetic T, weights + experts (1 - expert_miss^T))
-        + max(head_arithmetic x sampled, head_weights), if any is sampled
-        + context x context + max(pair x pairs, prompt_context x prompt context)
-        + collective + token_collective T.
+    overhead + chunk x chunks + (decode, if there are decodes)
+    + max(token_arithmetic T, weights + experts (1 - expert_miss^T))
+    + max(head_arithmetic x sampled, head_weights), if any is sampled
+    + context x context + max(pair x pairs, prompt_context x prompt context)
+    + collective + token_collective T.
     """
 
     overhead: float = 0.0
@@ -112,9 +112,7 @@ def _roofline(model: Model, timing: RooflineTiming, devices: int, stages: int) -
     )
 
 
-def step_s(
-    model: Model, timing: RooflineTiming, devices: int, stages: int, work: Work
-) -> float:
+def step_s(model: Model, timing: RooflineTiming, devices: int, stages: int, work: Work) -> float:
     """Return the seconds of one step on one stage by the roofline, part by part.
 
     The plain sum of `toolkit.costs.roofline`'s parts, which :func:`step_costs`

@@ -55,7 +55,7 @@ def timeline(
     ]
     parts = [
         part
-        for part in ("prefill", "decode", "kv_transfer", "bubble")
+        for part in ("prefill", "decode", "mixed", "kv_transfer", "bubble")
         if part == "bubble" or part in bars["name"].to_list()
     ]
     length = max(until - since for since, until in spans.values())
@@ -90,7 +90,7 @@ def _timeline_panel(axes: Axes, bars: Rows, pipelines: Rows, stages: Sequence[st
         ],
         PART_COLOURS["bubble"],
     )
-    for part in ("decode", "prefill", "kv_transfer", "other"):
+    for part in ("decode", "prefill", "mixed", "kv_transfer", "other"):
         boxes: dict[bool, list[tuple[float, float, float, float]]] = {True: [], False: []}
         for bar in bars:
             if _part(bar["name"]) == part:
@@ -127,7 +127,7 @@ def utilisation(stages: pl.DataFrame, labels: Labels, width: Width) -> Figure:
         f"{label} {words.share(_mean([row['utilisation'] for row in groups[run]]))}"
         for run, label in labels.items()
     ]
-    kept = ("prefill", "decode", "bubble", "waiting", "finished")
+    kept = ("prefill", "decode", "mixed", "bubble", "waiting", "finished")
     shown = [p for p in kept if any(r[f"{p}_s"] > 0 for rows in groups.values() for r in rows)]
     drawn, axes = panels(
         width,
@@ -312,7 +312,15 @@ def _stacked(
             value = bar.get(part, 0.0)
             rectangles(axes, [(left, place - 0.36, value, 0.72)], colours[part])
             if value > largest * (0.16 if width.narrow else 0.075):
-                dark = part in ("prefill", "decode", "work", "other", "transfer", "behind_prompt")
+                dark = part in (
+                    "prefill",
+                    "decode",
+                    "mixed",
+                    "work",
+                    "other",
+                    "transfer",
+                    "behind_prompt",
+                )
                 axes.text(
                     left + value / 2,
                     place,
@@ -338,7 +346,7 @@ def _rows_height(rows: int) -> float:
 
 
 def _part(name: str) -> str:
-    return name if name in ("prefill", "decode", "kv_transfer") else "other"
+    return name if name in ("prefill", "decode", "mixed", "kv_transfer") else "other"
 
 
 def _part_entries(parts: Sequence[str]) -> list[tuple[str, str]]:

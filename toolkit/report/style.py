@@ -39,6 +39,7 @@ __all__ = [
 PART_COLOURS = {
     "prefill": "#e08214",
     "decode": "#2166ac",
+    "mixed": "#8073ac",
     "other": "#5aae61",
     "bubble": "#f4b6ab",
     "waiting": "#e9edf0",
@@ -56,6 +57,7 @@ CAUSE_COLOURS = {
     "head_of_line": "#f4b6ab",
     "kv_room": "#9970ab",
     "packing": "#dfc27d",
+    "preempted": "#c51b7d",
     "queue": "#cfd6db",
     "unsplit": "#f0f0f0",
 }

@@ -25,6 +25,7 @@ _BAR = 30
 _CELLS = {
     "prefill": ("█", "yellow"),
     "decode": ("▓", "blue"),
+    "mixed": ("▒", "magenta"),
     "bubble": ("░", "red"),
     "waiting": ("·", "bright_black"),
     "finished": (" ", "bright_black"),

@@ -26,6 +26,7 @@ _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 PARTS = {
     "prefill": "prefill",
     "decode": "decode",
+    "mixed": "prefill and decode at once",
     "other": "other work",
     "bubble": "bubble",
     "waiting": "waiting for requests",
@@ -42,6 +43,7 @@ CAUSES = {
     "head_of_line": "behind a batch not ready",
     "kv_room": "no room for its KV cache",
     "packing": "microbatch filling up",
+    "preempted": "preempted",
     "queue": "queue",
     "unsplit": "not split at this level",
 }

@@ -236,7 +236,7 @@ def _put_timing(user: Mapping[str, Any], put: Callable[[tuple[str, ...], Any, st
 def _put_roofline(
     user: Mapping[str, Any], put: Callable[[tuple[str, ...], Any, str], None]
 ) -> None:
-    """Put the peak rates and efficiencies of the machine's device, as far as the catalog has them."""
+    """Put the rates and efficiencies of the machine's device, as far as the catalog has them."""
     if value_at(user, ("timing", "kind")) != "roofline":
         return
     machine = _entry("machine", value_at(user, ("hardware", "machine")))
@@ -247,6 +247,7 @@ def _put_roofline(
     for key, figure in ROOFLINE_DEVICE.items():
         if figure in device.figures:
             put(("timing", key), device.figures[figure], _note(device, figure))
+    put(("timing", "source"), f"{device.name} of the catalog", _note(device, "memory_gb_per_s"))
     parameter = value_at(user, ("model", "bytes_per_parameter"))
     for figure in _arithmetic(2.0 if parameter is None else parameter):
         if figure in device.figures:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from toolkit.costs.memory import kv_room
 from toolkit.costs.steps import step_costs
 from toolkit.scenario.model import Scenario
-from toolkit.simulator import engine
-from toolkit.simulator.kernel import Rows, records, span_rows, wait_rows
+from toolkit.simulator import engine_state as engine
+from toolkit.simulator.engine import advance
+from toolkit.simulator.kernel import Records, Rows, records, span_rows, wait_rows
 from toolkit.simulator.layout import Layout
 from toolkit.simulator.outcome import COST_STEPS, Outcome, Totals
 from toolkit.simulator.spans import SPANS_AT_ONCE, SpanSorter, waits_chunk
@@ -29,6 +30,8 @@ LONGEST_RUN = 1 << 12
 """Steps written before they are handed on."""
 
 NO_LIMIT = np.iinfo(np.int64).max // 4
+
+STEP_NAMES = ("prefill", "decode", "mixed")
 
 ROUTERS = {
     "round_robin": engine.ROUND_ROBIN,
@@ -53,7 +56,7 @@ class EngineRun:
         details = accounts and scenario.trace.level != "requests"
         self._plan = self._plan._replace(details=details)
         self._state = self._fresh()
-        self._samples: list[npt.NDArray[np.void]] = []
+        self._samples: list[Records] = []
 
     def _fresh(self) -> engine.EngineState:
         return engine.new_state(self._plan, len(self._layout.pipelines))
@@ -68,7 +71,7 @@ class EngineRun:
         no_spans, leads = span_rows(0), self.leads
         at = 0
         while at >= 0:
-            at = engine.advance(self._plan, self._state, waits, samples, no_spans, 0)
+            at = advance(self._plan, self._state, waits, samples, no_spans, 0)
             self._state = engine.grown(self._state)
             if waits.filled[0]:
                 yield waits_chunk(waits, leads)
@@ -103,18 +106,14 @@ class EngineRun:
     def add_totals(self, totals: Totals) -> None:
         """Add the busy time of every replica's stage."""
         for pipeline, busy in zip(self._layout.pipelines, self._state.busy, strict=True):
-            for name, (ns, count) in zip(("prefill", "decode", "mixed"), busy.tolist(), strict=True):
+            for name, (ns, count) in zip(STEP_NAMES, busy.tolist(), strict=True):
                 totals.add(pipeline.stages[0], name, ns, count)
 
     def counters(self, outcome: Outcome) -> Iterator[Chunk]:
         """Yield `counter_defs` and `counters`: running, waiting, KV blocks of each; cost so far."""
         replicas = len(self._layout.pipelines)
-        shared = self._scenario.deployment.router == "shared_queue"
         rows = np.concatenate(self._samples)
-        if shared:  # who waits is nobody's in particular
-            keep = (rows["counter"] % engine.COUNTS != 1) | (rows["counter"] >= 3 * replicas)
-            rows = rows[keep]
-        else:
+        if self._scenario.deployment.router != "shared_queue":
             rows = rows[rows["counter"] < engine.COUNTS * replicas]
         names: list[tuple[int, str, str, str]] = [
             counter
@@ -172,7 +171,7 @@ class EngineRun:
             waits.filled[0] = samples.filled[0] = 0
             rows = sorter.buffer
             limit = min(int(rows.filled[0]) + SPANS_AT_ONCE, len(rows.rows))
-            at = int(engine.advance(self._plan, state, waits, samples, rows, limit))
+            at = int(advance(self._plan, state, waits, samples, rows, limit))
             state = engine.grown(state)
             yield at if at >= 0 else NO_LIMIT
 
@@ -220,7 +219,7 @@ def _draws(scenario: Scenario, count: int) -> I8:
     return np.stack((one, other), axis=1)
 
 
-def _changes(rows: npt.NDArray[np.void]) -> tuple[I8, I8, I8]:
+def _changes(rows: Records) -> tuple[I8, I8, I8]:
     """Return (time, counter, value) of each change: the last value of a time, where it is new."""
     order = np.lexsort((np.arange(len(rows)), rows["ts"], rows["counter"]))
     ts, key, value = rows["ts"][order], rows["counter"][order], rows["value"][order]

@@ -8,6 +8,7 @@ request lanes whose ends are known by then.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +99,7 @@ class EventRun:
 
         alone = np.diff(batches.member_start)[of] == 1
         prompt_tracks, replica = self._last_prompt_tracks(), times["pipe"]
-        shared = {} if not bool(alone.all()) else {
+        shared: dict[str, Any] = {} if not bool(alone.all()) else {
             "prefill": Slice(by_entry(prompt_tracks[replica][of]), by_batch("prefill_last")),
             "decode": Slice(by_entry(self._plan.tracks[replica, 0][of]), by_batch("decode_start")),
         }  # fmt: skip

@@ -54,11 +54,11 @@ class Outcome:
     first_token: I8
     decode_start: I8
     finish: I8
-    refused: npt.NDArray[np.bool_] | None = None
-    """Entries that were turned away; None: not one."""
     prefill: Slice | None = None
     transfer: Slice | None = None
     decode: Slice | None = None
+    refused: npt.NDArray[np.bool_] | None = None
+    """Entries that were turned away; None: not one."""
 
     @property
     def makespan_ns(self) -> int:

@@ -292,10 +292,10 @@ NAMES = (
 )
 """Names of spans and waits the simulator uses, in the order of their keys.
 
-On stages: prefill, decode; mixed, an engine's step that takes prompts and decodes.  On links: activation (between neighbouring
-stages), kv_transfer (on the sending side, with its bytes) and kv_receive (the
-receiving side of the same transfer).  On request lanes: queued, prefill,
-transfer, decode.
+On stages: prefill, decode; mixed, an engine's step that takes prompts and
+decodes.  On links: activation (between neighbouring stages), kv_transfer (on
+the sending side, with its bytes) and kv_receive (the receiving side of the
+same transfer).  On request lanes: queued, prefill, transfer, decode.
 """
 
 

@@ -1,7 +1,7 @@
 -- What became of every nanosecond of every stage between 0 and the makespan.
 -- Grain: one row per stage and part.  Reads: stage_busy, pipeline_presence, run_totals.
 -- Units: nanoseconds; the parts of a stage add up to the makespan exactly.
--- Definition: prefill, decode and other are work; `bubble`: idle while there is work in its pipeline;
+-- Definition: prefill, decode, mixed and other are work; `bubble`: idle while there is work in its pipeline;
 -- `waiting`: nothing in its pipeline, before its first or between two requests; `finished`: nothing
 -- in its pipeline any more.
 CREATE OR REPLACE VIEW stage_time AS
@@ -45,7 +45,8 @@ CROSS JOIN LATERAL (
     VALUES
         ('prefill', wide.prefill_ns),
         ('decode', wide.decode_ns),
-        ('other', wide.busy_ns - wide.prefill_ns - wide.decode_ns),
+        ('mixed', wide.mixed_ns),
+        ('other', wide.busy_ns - wide.prefill_ns - wide.decode_ns - wide.mixed_ns),
         ('bubble', wide.bubble_ns),
         ('waiting', wide.waiting_ns),
         ('finished', wide.finished_ns)

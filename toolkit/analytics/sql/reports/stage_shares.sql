@@ -5,7 +5,7 @@
 CREATE OR REPLACE VIEW stage_shares AS
 SELECT
     run,
-    sum(dur_ns) FILTER (part IN ('prefill', 'decode', 'other')) / nullif(sum(dur_ns), 0)
+    sum(dur_ns) FILTER (part IN ('prefill', 'decode', 'mixed', 'other')) / nullif(sum(dur_ns), 0)
         AS utilisation,
     sum(dur_ns) FILTER (part = 'bubble') / nullif(sum(dur_ns), 0) AS bubble_share,
     sum(dur_ns) FILTER (part IN ('waiting', 'finished')) / nullif(sum(dur_ns), 0) AS empty_share

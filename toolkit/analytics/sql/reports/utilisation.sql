@@ -14,11 +14,12 @@ SELECT
     stage_time.stage,
     sum(dur_ns) FILTER (part = 'prefill') / 1e9 AS prefill_s,
     sum(dur_ns) FILTER (part = 'decode') / 1e9 AS decode_s,
+    sum(dur_ns) FILTER (part = 'mixed') / 1e9 AS mixed_s,
     sum(dur_ns) FILTER (part = 'bubble') / 1e9 AS bubble_s,
     sum(dur_ns) FILTER (part = 'waiting') / 1e9 AS waiting_s,
     sum(dur_ns) FILTER (part = 'finished') / 1e9 AS finished_s,
     any_value(run_totals.makespan_ns) / 1e9 AS makespan_s,
-    sum(dur_ns) FILTER (part IN ('prefill', 'decode', 'other'))
+    sum(dur_ns) FILTER (part IN ('prefill', 'decode', 'mixed', 'other'))
         / nullif(any_value(run_totals.makespan_ns), 0) AS utilisation,
     sum(dur_ns) FILTER (part = 'bubble') / nullif(any_value(run_totals.makespan_ns), 0)
         AS bubble_share

@@ -16,6 +16,7 @@ SELECT
     coalesce(manifest ->> '$.discipline', 'event') AS discipline,
     coalesce(manifest ->> '$.level', 'full') AS level,
     manifest ->> '$.scenario.deployment.kind' AS kind,
+    coalesce(manifest ->> '$.scenario.deployment.batching', 'microbatch') AS batching,
     coalesce(manifest ->> '$.facts.link_model', 'none') AS link_model,
     (manifest ->> '$.seed')::BIGINT AS seed,
     coalesce(
