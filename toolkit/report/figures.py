@@ -34,6 +34,9 @@ Labels = Mapping[str, str]
 """Shown name of each run, in order."""
 
 _ROW = 0.2  # inches of a stage's row
+_DARK = {"prefill", "decode", "mixed", "work", "other", "transfer", "behind_prompt"}
+"""Parts on whose colour figures are written in white."""
+
 _MANY = 16  # stages of a run beyond which rows get thinner
 
 
@@ -312,15 +315,7 @@ def _stacked(
             value = bar.get(part, 0.0)
             rectangles(axes, [(left, place - 0.36, value, 0.72)], colours[part])
             if value > largest * (0.16 if width.narrow else 0.075):
-                dark = part in (
-                    "prefill",
-                    "decode",
-                    "mixed",
-                    "work",
-                    "other",
-                    "transfer",
-                    "behind_prompt",
-                )
+                dark = part in _DARK
                 axes.text(
                     left + value / 2,
                     place,

@@ -122,7 +122,7 @@ def _end(
     state.busy[replica, which, 1] += steps
     if keep:
         _write_spans(plan, state, spans, replica, steps)
-    state.run[0].steps += steps
+    engine.steps += steps
     finished = _worked(plan, state, waits, replica, steps)
     if plan.details and steps > 1:
         last = run_end(plan, state, replica, engine.until - 1)
@@ -153,7 +153,7 @@ def _write_spans(
         row.name = engine.name
         row.batch = alone
         row.token = NULL
-        row.step = state.run[0].steps + step
+        row.step = (engine.steps + step) * len(state.replicas) + replica
         row.bytes = NULL
         spans.filled[0] += 1
         start = end

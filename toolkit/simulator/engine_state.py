@@ -96,8 +96,18 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
     engines = records(
         (
             *("count", "free", "due", "ready", "partial", "head_cause"),
-            *("open", "anchor", "done", "until", "run_size", "run_context", "began", "name"),
-            *("decodes", "size", "context", "chunks", "prompt_tokens"),
+            *(
+                "open",
+                "anchor",
+                "done",
+                "until",
+                "run_size",
+                "run_context",
+                "began",
+                "name",
+                "steps",
+            ),
+            *("steps", "decodes", "size", "context", "chunks", "prompt_tokens"),
             *("pairs", "prompt_context", "sampled"),
         ),
         replicas,
@@ -106,7 +116,7 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
     engines["due"] = NEVER
     engines["partial"] = NULL
     return EngineState(
-        run=records(("now", "arrived", "steps", "turn", "ready"), 1),
+        run=records(("now", "arrived", "turn", "ready"), 1),
         requests=requests,
         replicas=engines,
         running=np.full((replicas, int(limits["seats"])), NULL, np.int64),
