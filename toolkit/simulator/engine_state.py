@@ -96,19 +96,9 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
     engines = records(
         (
             *("count", "free", "due", "ready", "partial", "head_cause"),
-            *(
-                "open",
-                "anchor",
-                "done",
-                "until",
-                "run_size",
-                "run_context",
-                "began",
-                "name",
-                "steps",
-            ),
-            *("steps", "decodes", "size", "context", "chunks", "prompt_tokens"),
-            *("pairs", "prompt_context", "sampled"),
+            *("open", "anchor", "done", "until", "run_size", "run_context"),
+            *("began", "name", "steps", "decodes", "size", "context"),
+            *("chunks", "prompt_tokens", "pairs", "prompt_context", "sampled"),
         ),
         replicas,
     )
