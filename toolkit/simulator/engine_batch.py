@@ -10,6 +10,7 @@ from toolkit.simulator.engine_state import (
     NEVER,
     PREEMPTED,
     RUNNING,
+    SHARED_QUEUE,
     WAITING,
     EnginePlan,
     EngineState,
@@ -414,5 +415,6 @@ def sample(plan: EnginePlan, state: EngineState, samples: Rows, replica: int, no
     count(samples, now, COUNTS * replica, engine.count)
     count(samples, now, COUNTS * replica + 1, state.queue_size[replica, 0])
     count(samples, now, COUNTS * replica + 2, plan.limits[0].blocks - engine.free)
-    shared = len(state.replicas)
-    count(samples, now, COUNTS * shared, state.queue_size[shared, 0])
+    if plan.limits[0].router == SHARED_QUEUE:
+        shared = len(state.replicas)
+        count(samples, now, COUNTS * shared, state.queue_size[shared, 0])

@@ -111,10 +111,7 @@ class EngineRun:
 
     def counters(self, outcome: Outcome) -> Iterator[Chunk]:
         """Yield `counter_defs` and `counters`: running, waiting, KV blocks of each; cost so far."""
-        replicas = len(self._layout.pipelines)
         rows = np.concatenate(self._samples)
-        if self._scenario.deployment.router != "shared_queue":
-            rows = rows[rows["counter"] < engine.COUNTS * replicas]
         names: list[tuple[int, str, str, str]] = [
             counter
             for replica, pipeline in enumerate(self._layout.pipelines)

@@ -173,10 +173,16 @@ TABLES: Mapping[str, Table] = {
                 Column(
                     "request",
                     "int32",
-                    "request it worked for; the lead of a microbatch of several",
+                    "request it worked for; the lead of a microbatch of several; empty for an "
+                    "engine's step of several requests",
                     nullable=True,
                 ),
-                Column("token", "int32", "decode pass, from 0; empty for a prompt", nullable=True),
+                Column(
+                    "token",
+                    "int32",
+                    "decode pass, from 0; empty for a prompt and for an engine's step",
+                    nullable=True,
+                ),
                 Column(
                     "step",
                     "int32",
@@ -249,15 +255,15 @@ OUTCOMES = ("served", "refused", "failed")
 
 CAUSES = (
     "packing",  # its microbatch was still filling
-    "queue",  # every place in the pipeline was taken
-    "behind_prompt",  # another batch's prompt held the stage
-    "behind_batch",  # another batch's decode held the stage
+    "queue",  # every place in the pipeline or batch was taken, or others stood before it
+    "behind_prompt",  # another's prompt held the stage, or took the tokens of the step
+    "behind_batch",  # another batch's decode held the stage, or the step under way had to end
     "head_of_line",  # dejavu only: a batch that was not ready held the stage
     "transfer",  # its own KV cache was on its way
     "link_busy",  # other traffic held the link its KV cache (or activation) needed
     "kv_room",  # no room for its KV cache
     "padding",
-    "preempted",
+    "preempted",  # it gave its KV blocks to others, and waits to compute them anew
     "swapped",
     "failed",
     "recovering",
