@@ -114,3 +114,10 @@ def test_a_wait_that_is_no_whole_step_is_found(tmp_path: Path) -> None:
     run = analytics.open(folder)
     assert run.frame("FROM engine_waits_are_steps").height == 1
     assert [each.name for each in run.check()] == ["engine_waits_are_steps"]
+
+
+def test_one_seed_gives_one_store_byte_for_byte(tmp_path: Path) -> None:
+    one, two = (written("short-of-memory", "full", tmp_path / name) for name in ("one", "two"))
+    files = sorted(file.name for file in one.iterdir())
+    assert files == sorted(file.name for file in two.iterdir())
+    assert all((one / file).read_bytes() == (two / file).read_bytes() for file in files)

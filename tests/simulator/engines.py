@@ -7,6 +7,7 @@ limit binds; times are few and round, so that ties are common.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ from toolkit.scenario.model import (
 )
 from toolkit.workload import Requests, build
 
-__all__ = ["deployed", "engines", "model", "workloads"]
+__all__ = ["deployed", "engines", "model", "single", "workloads"]
 
 MOST_ENTRIES = 14
 MOST_PROMPT, MOST_OUTPUT = 24, 12
@@ -129,3 +130,33 @@ def deployed(draw: st.DrawFn) -> tuple[Scenario, Requests]:
     requests = build(scenario)
     priority = draw(st.lists(st.integers(0, 2), min_size=len(requests), max_size=len(requests)))
     return scenario, replace(requests, priority=np.array(priority, np.int32))
+
+
+def single(
+    pairs: tuple[tuple[int, int], ...], times_s: tuple[float, ...] = (), **rules: Any
+) -> Scenario:
+    """Return one engine of such rules that serves pairs of lengths; every step takes 1 or 2 us."""
+    arrivals = Arrivals("times", times_s=times_s) if times_s else Arrivals("at_zero")
+    return Scenario(
+        name="engine",
+        title="engine",
+        question="",
+        discipline="event",
+        model=None,
+        hardware=Hardware(machines=1),
+        deployment=Deployment(
+            kind="pipeline",
+            batching="continuous",
+            activations=False,
+            memory_fit="off",
+            engine=Engine(**rules),
+        ),
+        workload=Workload(
+            entries=len(pairs),
+            entry="request",
+            arrivals=arrivals,
+            lengths=Lengths("pairs", pairs=pairs),
+        ),
+        timing=FixedTiming(prompt_s=1e-6, token_s=1e-6),
+        trace=Trace(level="full", renderings=()),
+    )

@@ -15,7 +15,7 @@ from step_engine import play as told
 
 from toolkit.scenario.model import Scenario, Trace
 from toolkit.simulator import engine_run, simulate, spans
-from toolkit.workload import Requests
+from toolkit.workload import Requests, build
 
 Deployed = tuple[Scenario, Requests]
 
@@ -211,3 +211,77 @@ def test_a_coarser_trace_level_moves_no_request(deployed: Deployed) -> None:
         for run in (full, coarse)
     ]
     assert sums[0] == sums[1]
+
+
+def stretches(times: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return what intervals cover together."""
+    covered: list[tuple[int, int]] = []
+    for since, until in sorted(times):
+        if covered and since <= covered[-1][1]:
+            covered[-1] = (covered[-1][0], max(until, covered[-1][1]))
+        else:
+            covered.append((since, until))
+    return covered
+
+
+@given(engines.deployed())
+@settings(max_examples=100, deadline=None)
+def test_no_replica_stands_still_while_a_request_of_its_own_is_there(deployed: Deployed) -> None:
+    """Work conservation: steps cover the time from arrival to finish of a replica's requests."""
+    scenario, requests = deployed
+    run = gathered(simulate(scenario, requests))
+    shared = scenario.deployment.router == "shared_queue"
+    lives, steps = defaultdict(list), defaultdict(list)
+    for replica, arrival, start, finish in run.rows(
+        "requests", "replica", "arrival_ns", "start_ns", "finish_ns"
+    ):
+        if replica >= 0:
+            lives[replica].append((start if shared else arrival, finish))
+    for (track, ts, dur), on_stage in zip(
+        run.rows("spans", "track", "ts_ns", "dur_ns"), run.of("stage"), strict=True
+    ):
+        if on_stage:
+            steps[track].append((ts, ts + dur))
+    assert {at: stretches(own) for at, own in lives.items()} == {
+        at: stretches(own) for at, own in steps.items()
+    }
+
+
+def test_the_priority_of_a_request_decides_who_is_admitted() -> None:
+    """Three at once for one seat: the last to come has the lowest number, and goes first."""
+    scenario = engines.single(
+        pairs=((4, 2), (4, 2), (4, 2)), max_num_seqs=1, queue_order="priority"
+    )
+    requests = replace(build(scenario), priority=np.array([1, 2, 0], np.int32))
+    starts = gathered(simulate(scenario, requests))["requests"]["start_ns"].tolist()
+    assert sorted(range(3), key=starts.__getitem__) == [2, 0, 1]
+
+
+def test_chunks_fill_the_tokens_that_decodes_leave() -> None:
+    """A prompt of 10 behind a decode, 4 tokens a step: 3 + 3 + 3 + 1 tokens in mixed steps."""
+    scenario = engines.single(
+        pairs=((1, 9), (10, 1)),
+        times_s=(0.0, 1e-6),
+        max_num_seqs=2,
+        max_num_batched_tokens=4,
+    )
+    run = gathered(simulate(scenario))
+    names = [
+        name_of(name)
+        for (name,), on_stage in zip(run.rows("spans", "name"), run.of("stage"), strict=True)
+        if on_stage
+    ]
+    assert names == ["prefill", *["mixed"] * 4, *["decode"] * 4]
+
+
+def test_the_last_admitted_gives_way_and_computes_its_answer_anew() -> None:
+    """Five blocks of two tokens for two requests that want three each."""
+    scenario = engines.single(
+        pairs=((3, 4), (3, 4)), max_num_seqs=2, kv_block_tokens=2, kv_blocks=5
+    )
+    run = gathered(simulate(scenario))
+    waits = [(request, name_of(cause)) for request, cause in run.rows("waits", "request", "cause")]
+    assert (1, "preempted") in waits
+    assert (0, "preempted") not in waits
+    finish = run["requests"]["finish_ns"].tolist()
+    assert finish[0] < finish[1]
