@@ -126,7 +126,7 @@ def _end(
     finished = _worked(plan, state, waits, replica, steps)
     if plan.details and steps > 1:
         last = run_end(plan, state, replica, engine.until - 1)
-        count(samples, last, COUNTS * replica + 2, plan.limits[0].blocks - engine.free)
+        count(state, samples, last, COUNTS * replica + 2, plan.limits[0].blocks - engine.free)
     _let_go(plan, state, waits, replica, finished)
     engine.done = engine.until
     engine.due = NEVER
@@ -218,7 +218,7 @@ def _arrive(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows) ->
             cut(plan, state, replica, run.now)
     if plan.details:
         counter = COUNTS * queue + (0 if shared else 1)
-        count(samples, run.now, counter, state.queue_size[queue, 0])
+        count(state, samples, run.now, counter, state.queue_size[queue, 0])
 
 
 @compiled

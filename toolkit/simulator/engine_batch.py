@@ -397,8 +397,11 @@ def form(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, repli
 
 
 @inner
-def count(samples: Rows, ts: int, counter: int, value: int) -> None:
-    """Write the value of a counter."""
+def count(state: EngineState, samples: Rows, ts: int, counter: int, value: int) -> None:
+    """Write the value of a counter, if it is another than the last one written."""
+    if state.levels[counter] == value:
+        return
+    state.levels[counter] = value
     row = samples.rows[samples.filled[0]]
     row.ts = ts
     row.counter = counter
@@ -412,9 +415,9 @@ def sample(plan: EnginePlan, state: EngineState, samples: Rows, replica: int, no
     if not plan.details:
         return
     engine = state.replicas[replica]
-    count(samples, now, COUNTS * replica, engine.count)
-    count(samples, now, COUNTS * replica + 1, state.queue_size[replica, 0])
-    count(samples, now, COUNTS * replica + 2, plan.limits[0].blocks - engine.free)
+    count(state, samples, now, COUNTS * replica, engine.count)
+    count(state, samples, now, COUNTS * replica + 1, state.queue_size[replica, 0])
+    count(state, samples, now, COUNTS * replica + 2, plan.limits[0].blocks - engine.free)
     if plan.limits[0].router == SHARED_QUEUE:
         shared = len(state.replicas)
-        count(samples, now, COUNTS * shared, state.queue_size[shared, 0])
+        count(state, samples, now, COUNTS * shared, state.queue_size[shared, 0])

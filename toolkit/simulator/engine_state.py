@@ -60,8 +60,9 @@ class EngineState(NamedTuple):
     (replicas, seats) the batch in order of admission; ``queues`` (queues,
     places, 2) heaps of those who wait, ``queue_size`` their sizes: one for each
     replica, and the last one shared.  ``ends`` is the heap of ends of steps,
-    those out of date included.  ``busy`` (replicas, 3, 2): ns and count of
-    prefill, decode and mixed steps.
+    those out of date included.  ``tally`` is scratch; ``levels`` are counters as
+    last written.  ``busy`` (replicas, 3, 2): ns and count of prefill, decode and
+    mixed steps.
     """
 
     run: Records
@@ -73,6 +74,7 @@ class EngineState(NamedTuple):
     ends: I8
     ends_size: I8
     tally: I8
+    levels: I8
     busy: I8
 
 
@@ -115,6 +117,7 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
         ends=np.zeros((4 * replicas + 64, 2), np.int64),
         ends_size=np.zeros(1, np.int64),
         tally=np.zeros(int(limits["block"]), np.int64),
+        levels=np.full(COUNTS * (replicas + 1), NULL, np.int64),
         busy=np.zeros((replicas, 3, 2), np.int64),
     )
 
