@@ -42,14 +42,14 @@ ENGINES: dict[str, dict[str, Any]] = {
 }
 
 
-def scenario(engine: str, level: str = "full") -> Scenario:
+def deployed(engine: str, level: str = "full") -> Scenario:
     deployment = {"kind": "pipeline", "batching": "continuous", "data_parallel": 2}
     rules = {"deployment": deployment | ENGINES[engine], "trace": {"level": level}}
     return toolkit.load(SCENARIO | rules)
 
 
 def written(engine: str, level: str, folder: Path) -> Path:
-    simulated = scenario(engine, level)
+    simulated = deployed(engine, level)
     manifest = {
         "name": engine,
         "discipline": "event",
@@ -70,7 +70,7 @@ def test_a_run_of_engines_breaks_no_invariant(engine: str, level: str, tmp_path:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_requests_work_is_the_steps_it_was_in(engine: str, tmp_path: Path) -> None:
-    simulated = scenario(engine)
+    simulated = deployed(engine)
     _, replicas = told(simulated, build(simulated))
     work: dict[int, int] = defaultdict(int)
     for replica in replicas:
@@ -121,3 +121,17 @@ def test_one_seed_gives_one_store_byte_for_byte(tmp_path: Path) -> None:
     files = sorted(file.name for file in one.iterdir())
     assert files == sorted(file.name for file in two.iterdir())
     assert all((one / file).read_bytes() == (two / file).read_bytes() for file in files)
+
+
+@pytest.mark.parametrize("name", ["llama8b-h100", "mixtral-h100"])
+def test_shipped_scenarios_run_and_keep_their_invariants(
+    name: str, root: Path, tmp_path: Path
+) -> None:
+    file = root / "scenarios" / f"{name}.toml"
+    scenario = toolkit.load(file, sets=["workload.entries=80"])
+    runs = toolkit.run(scenario, tmp_path, report=False)
+    assert isinstance(runs, dict)
+    assert len(runs) == 3
+    for run in runs.values():
+        assert run.check() == []
+        assert run.frame("FROM run_summary")["requests"].to_list() == [80]
