@@ -52,8 +52,6 @@ from toolkit.trace.columns import NULL
 
 __all__ = ["advance"]
 
-# -- events ------------------------------------------------------------------------------------
-
 
 @inner
 def _worked(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, steps: int) -> int:

@@ -40,14 +40,6 @@ __all__ = ["blocks_of", "count", "cut", "form", "join", "leave", "run_end", "sam
 
 
 @inner
-def _push(plan: EnginePlan, state: EngineState, queue: int, request: int) -> None:
-    """Let a request wait; whoever stood first and does so no longer starts another wait."""
-    heap_push(
-        state.queues[queue], state.queue_size[queue], plan.requests[request].key, np.int64(request)
-    )
-
-
-@inner
 def _close(state: EngineState, waits: Rows, request: int, now: int, cause: int) -> None:
     """Write what a request waited since its last wait began, and begin another."""
     this = state.requests[request]
@@ -58,12 +50,16 @@ def _close(state: EngineState, waits: Rows, request: int, now: int, cause: int) 
 
 @compiled
 def join(plan: EnginePlan, state: EngineState, waits: Rows, queue: int, request: int) -> bool:
-    """Let a request wait in a queue; return whether it is first there."""
+    """Let a request wait in a queue; return whether it is first there.
+
+    Whoever stood first until now waits on as one of those behind.
+    """
     now, shared = state.run[0].now, queue == len(state.replicas)
     before = state.queues[queue, 0, 1] if state.queue_size[queue, 0] > 0 else NOBODY
     state.requests[request].since = now
     state.requests[request].status = WAITING
-    _push(plan, state, queue, request)
+    key = plan.requests[request].key
+    heap_push(state.queues[queue], state.queue_size[queue], key, np.int64(request))
     first = state.queues[queue, 0, 1] == request
     if first and not shared:
         if before != NOBODY and state.requests[before].evicted == 0:
