@@ -13,6 +13,7 @@ from toolkit.scenario.model import (
     Assertion,
     Degree,
     Deployment,
+    Engine,
     FixedTiming,
     Hardware,
     Lengths,
@@ -20,6 +21,7 @@ from toolkit.scenario.model import (
     Model,
     Profile,
     Report,
+    RooflineTiming,
     Scenario,
     Sessions,
     Slo,
@@ -30,7 +32,7 @@ from toolkit.scenario.model import (
     Workload,
 )
 from toolkit.scenario.resolve import FROM_ENTRY
-from toolkit.units import BITS_PER_BYTE, GB, MS_PER_S, US_PER_S
+from toolkit.units import BITS_PER_BYTE, GB, MS_PER_S, TERA, US_PER_S
 
 if TYPE_CHECKING:
     from toolkit.recordings import Recording
@@ -49,7 +51,8 @@ def build(
 
     `recording` is what the file of ``workload.requests`` holds.
     """
-    hardware = _hardware(document["hardware"])
+    deployment = _deployment(document["deployment"])
+    hardware = _split(_hardware(document["hardware"]), document["deployment"])
     variant = document.get("variant")
     return Scenario(
         name=document["name"],
@@ -58,7 +61,7 @@ def build(
         discipline=document["simulation"]["discipline"],
         model=_model(document["model"]) if "model" in document else None,
         hardware=hardware,
-        deployment=_deployment(document["deployment"]),
+        deployment=deployment,
         workload=_workload(document["workload"], saved["workload"], recording),
         timing=_timing(document["timing"]),
         trace=Trace(document["trace"]["level"], tuple(document["trace"]["renderings"])),
@@ -84,6 +87,11 @@ def _model(table: Table) -> Model:
         parameters=table["parameters"],
         bytes_per_parameter=float(table["bytes_per_parameter"]),
         bytes_per_kv_value=float(table["bytes_per_kv_value"]),
+        active_parameters=table.get("active_parameters", 0),
+        experts=table.get("experts", 0),
+        experts_active=table.get("experts_active", 0),
+        latent_attention=table.get("attention") == "MLA",
+        tied_embeddings=table.get("tied_embeddings", False),
         dejavu_weights_gb=table.get("dejavu_weights_gb"),
         dejavu_kv_gb_per_token=table.get("dejavu_kv_gb_per_token"),
         source=_source("model", table.get("use"), table),
@@ -102,6 +110,25 @@ def _hardware(table: Table) -> Hardware:
         price_usd_per_hour=None if price is None else float(price),
         link=_link(table["link"]) if "link" in table else None,
         links=table["links"],
+    )
+
+
+def _split(hardware: Hardware, deployment: Table) -> Hardware:
+    """Return the machines as stages see them: each group of `tensor_parallel` devices is one.
+
+    A machine whose devices do not divide stays whole, for physics to refuse.
+    """
+    devices, group = hardware.devices_per_machine, deployment.get("tensor_parallel")
+    if group is None or devices is None or devices == group or devices % group:
+        return hardware
+    parts = devices // group
+    memory, price = hardware.memory_bytes, hardware.price_usd_per_hour
+    return replace(
+        hardware,
+        machines=hardware.machines * parts,
+        devices_per_machine=group,
+        memory_bytes=None if memory is None else memory / parts,
+        price_usd_per_hour=None if price is None else price / parts,
     )
 
 
@@ -144,14 +171,31 @@ def _deployment(table: Table) -> Deployment:
     return Deployment(
         kind=table["kind"],
         batching=table["batching"],
-        microbatch_size=table["microbatch_size"],
+        microbatch_size=table.get("microbatch_size", 1),
         max_wait_s=_seconds(table.get("max_wait_ms")),
-        activations=table["activations"],
+        activations=table.get("activations", False),
         transfer_time_s=_seconds(table.get("transfer_time_ms")),
         stream_slowdown=float(table.get("stream_slowdown", 1.0)),
         kv_buffer_bytes=float(table.get("kv_buffer_gb", 0.0) * GB),
         memory_fit=table["memory_fit"],
+        engine=_engine(table) if table["batching"] == "continuous" else None,
         **stated,
+    )
+
+
+def _engine(table: Table) -> Engine:
+    activations_gb = table.get("activations_gb")
+    return Engine(
+        **{
+            key: table[key]
+            for key in (
+                *("tensor_parallel", "max_num_seqs", "max_num_batched_tokens", "chunked_prefill"),
+                *("step_order", "queue_order", "max_waiting", "kv_block_tokens", "kv_blocks"),
+            )
+            if key in table
+        },
+        memory_utilisation=float(table["memory_utilisation"]),
+        activations_bytes=None if activations_gb is None else activations_gb * GB,
     )
 
 
@@ -270,6 +314,8 @@ def _lengths(table: Table, saved: Table, entries: int, recording: Recording | No
 
 
 def _timing(table: Table) -> Timing:
+    if table["kind"] == "roofline":
+        return _roofline(table)
     cache_s = table["cache_ms"] / MS_PER_S
     if table["kind"] == "fixed":
         return FixedTiming(table["prompt_ms"] / MS_PER_S, table["token_ms"] / MS_PER_S, cache_s)
@@ -284,6 +330,22 @@ def _timing(table: Table) -> Timing:
         scaling=table["scaling"],
         source=table.get("source", STATED),
         degrees=tuple(_degree(each, table) for each in table.get("tensor_parallel", ())),
+    )
+
+
+def _roofline(table: Table) -> RooflineTiming:
+    """Return the roofline; a rate that is neither stated nor in the catalog is 0, and refused."""
+    return RooflineTiming(
+        flops_per_s=table.get("tflops", 0.0) * TERA,
+        bytes_per_s=table.get("memory_gb_per_s", 0.0) * GB,
+        arithmetic_efficiency=float(table.get("arithmetic_efficiency", 1.0)),
+        memory_efficiency=float(table.get("memory_efficiency", 1.0)),
+        link_bytes_per_s=table.get("device_link_gb_per_s", 0.0) * GB,
+        link_latency_s=table.get("device_link_latency_us", 0.0) / US_PER_S,
+        link_efficiency=float(table.get("device_link_efficiency", 1.0)),
+        step_overhead_s=table.get("step_overhead_us", 0.0) / US_PER_S,
+        layer_overhead_s=table.get("layer_overhead_us", 0.0) / US_PER_S,
+        source=table.get("source", STATED),
     )
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from toolkit.scenario import demand
+from toolkit.scenario import engine_physics as engine
 from toolkit.scenario.demand import LONGEST_S, served_entries
 from toolkit.scenario.memory import StageFit, fit, longest_tokens
-from toolkit.scenario.model import FixedTiming, Scenario, TableTiming
+from toolkit.scenario.model import FixedTiming, RooflineTiming, Scenario, TableTiming
 from toolkit.scenario.validate import Finding
 
 __all__ = ["MEMORY", "check", "served_entries"]
@@ -267,6 +268,8 @@ def _clock_holds_the_run(scenario: Scenario) -> Iterator[Finding]:
         scenario.prompt_stages,
         scenario.token_stages,
     )
+    if isinstance(timing, RooflineTiming):
+        return  # a step of a model that fits its memory takes no more than minutes
     if isinstance(timing, FixedTiming):
         prompt_s, token_s = timing.prompt_s * prompt_stages, timing.token_s * token_stages
     else:
@@ -335,6 +338,7 @@ _COUNTS: tuple[Check, ...] = (
     _equal_work_divides,
     _window_and_percentiles_ascend,
     demand.of_counts,
+    *engine.COUNTS,
 )
 _WORK: tuple[Check, ...] = (
     _discipline_goes,
@@ -345,5 +349,6 @@ _WORK: tuple[Check, ...] = (
     _enough_entries,
     _transfers_are_possible,
     _memory_check_is_possible,
+    *engine.WORK,
 )
-_ROOM: tuple[Check, ...] = (_clock_holds_the_run, _model_fits)
+_ROOM: tuple[Check, ...] = (_clock_holds_the_run, _model_fits, *engine.ROOM)

@@ -48,6 +48,27 @@ FROM_ENTRY = {
 }
 """Keys of the scenario that a catalog entry fills, and the entry's own names for them."""
 
+ROOFLINE_MODEL = (
+    "active_parameters",
+    "experts",
+    "experts_active",
+    "attention",
+    "tied_embeddings",
+)
+"""Figures of a model that only the roofline asks for, save where they change its KV cache."""
+
+ROOFLINE_DEVICE = {
+    "memory_gb_per_s": "memory_gb_per_s",
+    "device_link_gb_per_s": "gpu_link_gb_per_s",
+    "device_link_latency_us": "gpu_link_latency_us",
+    "arithmetic_efficiency": "arithmetic_efficiency",
+    "memory_efficiency": "memory_efficiency",
+    "device_link_efficiency": "gpu_link_efficiency",
+    "step_overhead_us": "step_overhead_us",
+    "layer_overhead_us": "layer_overhead_us",
+}
+"""Keys of a roofline that the device's catalog entry fills, and the entry's names for them."""
+
 _SELF_SUFFICIENT: Mapping[KeyPath, tuple[str, ...]] = {
     ("model", "use"): ("layers", "hidden", "heads", "vocab", "parameters"),
     ("hardware", "machine"): ("device", "devices_per_machine", "memory_gb_per_machine"),
@@ -291,7 +312,14 @@ def _catalog_layer(user: Mapping[str, Any]) -> Layer:
         if kind == "machine" and entry:
             _put_price(user, entry, put)
     _put_power(user, put)
+    if (entry := _entry("model", value_at(user, ("model", "use")))) is not None:
+        roofline = value_at(user, ("timing", "kind")) == "roofline"
+        for key in ROOFLINE_MODEL:
+            latent = key == "attention" and entry.figures.get(key) == "MLA"
+            if key in entry.figures and (roofline or latent):
+                put(("model", key), entry.figures[key], _note(entry, key))
     _put_timing(user, put)
+    _put_roofline(user, put)
     for part, of in _TABLES.items():
         name = value_at(user, ("workload", part, "name"))
         if isinstance(name, str) and not list(known_names(user)):
@@ -360,6 +388,37 @@ def _put_timing(user: Mapping[str, Any], put: Put) -> None:
     put(("timing", "source"), f"{table.source} ({table.confidence})", note)
 
 
+def _put_roofline(
+    user: Mapping[str, Any], put: Callable[[tuple[str, ...], Any, str], None]
+) -> None:
+    """Put the rates and efficiencies of the machine's device, as far as the catalog has them."""
+    if value_at(user, ("timing", "kind")) != "roofline":
+        return
+    machine = _entry("machine", value_at(user, ("hardware", "machine")))
+    name = value_at(user, ("hardware", "device")) or (machine and machine.figures.get("device"))
+    device = _entry("device", name)
+    if device is None:
+        return
+    for key, figure in ROOFLINE_DEVICE.items():
+        if figure in device.figures:
+            put(("timing", key), device.figures[figure], _note(device, figure))
+    put(("timing", "source"), f"{device.name} of the catalog", _note(device, "memory_gb_per_s"))
+    parameter = value_at(user, ("model", "bytes_per_parameter"))
+    for figure in _arithmetic(2.0 if parameter is None else parameter):
+        if figure in device.figures:
+            put(("timing", "tflops"), device.figures[figure], _note(device, figure))
+            break
+
+
+def _arithmetic(bytes_per_parameter: Any) -> tuple[str, ...]:
+    """Return the arithmetic that weights of a format run on, best first.
+
+    8-bit weights run on 8-bit units; smaller ones are unpacked to 16 bits.
+    """
+    eight_bits = bytes_per_parameter == 1
+    return (*(("fp8_tflops", "int8_tops") if eight_bits else ()), "bf16_tflops", "fp16_tflops")
+
+
 def _entry(kind: str, name: Any) -> catalog.Entry | None:
     known = {entry.name: entry for entry in catalog.entries(kind)}
     return known.get(name) if isinstance(name, str) else None
@@ -401,8 +460,9 @@ def _derived(document: Mapping[str, Any], fallback_name: str, recording: Recordi
     fits = bool(model) and "memory_gb_per_machine" in hardware
     values["deployment"]["memory_fit"] = "exact" if fits else "off"
     notes["deployment", "memory_fit"] = "" if fits else "model or memory is unknown"
-    values["deployment"]["activations"] = event and bool(model) and "link" in hardware
-    notes["deployment", "activations"] = "true with a model, a link and the event discipline"
+    if deployment.get("batching") != "continuous":
+        values["deployment"]["activations"] = event and bool(model) and "link" in hardware
+        notes["deployment", "activations"] = "true with a model, a link and the event discipline"
     cache_ms = document["timing"].get("cache_ms", 0)
     if event and deployment["kind"] == "disaggregated" and cache_ms:
         values["deployment"]["transfer_time_ms"] = cache_ms

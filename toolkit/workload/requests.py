@@ -32,6 +32,7 @@ class Stream(IntEnum):
     ARRIVALS = 0
     LENGTHS = 1
     ORDER = 2
+    ROUTER = 3
     TENANTS = 4
     TURNS = 5
     THINKING = 6
