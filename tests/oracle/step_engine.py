@@ -132,18 +132,23 @@ class Replica:
             if number in self.chunks or number in {each.number for each in self.decodes}
         )
         name = ("mixed" if self.decodes else "prefill") if self.chunks else "decode"
-        self.spans.append(Span(self.began, now, self.number, name, worked))
+        recomputed: int | None = None
         for answer in list(self.batch):
             if answer.number in self.chunks:
                 answer.computed += self.chunks[answer.number]
                 if answer.computed == answer.to_compute:
                     answer.prefilling = False
                     answer.tokens.append(now)
+                elif answer.tokens:
+                    answer.waited(self.began, now, "preempted")
+                    recomputed = answer.number
             elif answer in self.decodes:
                 answer.computed += 1
                 answer.tokens.append(now)
             else:
                 answer.waited(self.began, now, "behind_prompt")
+        worked = tuple(number for number in worked if number != recomputed)
+        self.spans.append(Span(self.began, now, self.number, name, worked))
         for answer in list(self.batch):
             if len(answer.tokens) == answer.output:
                 answer.finish = now

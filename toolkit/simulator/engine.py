@@ -27,6 +27,7 @@ from toolkit.simulator.engine_state import (
     COUNTS,
     NEVER,
     POWER_OF_TWO,
+    PREEMPTED,
     REFUSED,
     ROUND_ROBIN,
     SERVED,
@@ -64,6 +65,9 @@ def _worked(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, ste
             this.computed += this.chunk
             this.chunk = 0
             if this.computed < plan.requests[request].prompt + this.generated:
+                if this.prefill_end != NULL:  # what it had before it gave way, computed anew
+                    began, lost = engine.began, now - engine.began
+                    wait_row(waits, request, began, now, lost, PREEMPTED, NOBODY, replica)
                 continue
             this.generated += 1
             if this.prefill_end == NULL:
