@@ -39,7 +39,7 @@ PARTS = {
 LEDGER = {
     "prefill": "prefill",
     "decode": "decode",
-    "mixed": "prefill and decode",
+    "mixed": "mixed steps",
     "other": "other work",
     "swapping": "swapping",
     "imbalance": "imbalance",
