@@ -29,7 +29,7 @@ from toolkit.scenario.model import (
 )
 from toolkit.workload import Requests, build
 
-__all__ = ["deployed", "engines", "model", "single", "workloads"]
+__all__ = ["deployed", "engines", "model", "scenarios", "single", "workloads"]
 
 MOST_ENTRIES = 14
 MOST_PROMPT, MOST_OUTPUT = 24, 12
@@ -113,7 +113,11 @@ def deployed(draw: st.DrawFn) -> tuple[Scenario, Requests]:
         question="",
         discipline="event",
         model=model(),
-        hardware=Hardware(machines=replicas, devices_per_machine=draw(st.sampled_from([1, 4]))),
+        hardware=Hardware(
+            machines=replicas,
+            devices_per_machine=draw(st.sampled_from([1, 4])),
+            price_usd_per_hour=1.0,
+        ),
         deployment=Deployment(
             kind="pipeline",
             batching="continuous",
@@ -130,6 +134,11 @@ def deployed(draw: st.DrawFn) -> tuple[Scenario, Requests]:
     requests = build(scenario)
     priority = draw(st.lists(st.integers(0, 2), min_size=len(requests), max_size=len(requests)))
     return scenario, replace(requests, priority=np.array(priority, np.int32))
+
+
+def scenarios() -> st.SearchStrategy[Scenario]:
+    """Scenarios of engines alone: requests are the workload's, all of one priority."""
+    return deployed().map(lambda drawn: drawn[0])
 
 
 def single(
