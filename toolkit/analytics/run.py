@@ -43,7 +43,7 @@ _OF_THE_QUERY = (
 )
 """Errors that are of a query's making, whatever the files hold."""
 
-MEMORY = "2GB"
+MEMORY = "1800MB"
 """Memory of a connection; what needs more goes to disk while it is computed."""
 
 
@@ -115,6 +115,8 @@ class Run:
         if threads is not None:
             self._connection.execute("SET threads = ?", [threads])
         self._connection.execute("SET preserve_insertion_order = false")
+        # An ASOF join whose smaller side is underestimated would run as a loop over the larger.
+        self._connection.execute("SET asof_loop_join_threshold = 0")
         self._connection.execute("SET memory_limit = ?", [MEMORY])
         self._connection.execute("SET temp_directory = ?", [_spill()])
         self._attach()

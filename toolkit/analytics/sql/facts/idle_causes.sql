@@ -117,11 +117,10 @@ WITH
         JOIN tracks USING (run, role, replica)
         WHERE tracks.kind = 'stage'
     ),
-    changes AS (
-        SELECT run, track, until_ns, from_ns AS at_ns, state, lack, false AS passed
-        FROM begun
-        UNION ALL
-        SELECT run, track, until_ns, arrival_ns, 'on_its_way', NULL, NULL
+    -- What may change a cause within a pause, but for the hand-over.
+    events AS (
+        SELECT run, track, until_ns, arrival_ns AS at_ns, 'on_its_way' AS state, NULL AS lack,
+            NULL::BOOLEAN AS passed
         FROM begun
         WHERE state = 'absent' AND arrival_ns < until_ns
         UNION ALL
@@ -131,17 +130,6 @@ WITH
         SELECT run, track, until_ns, over_ns, 'on_its_way', NULL, NULL
         FROM waited
         WHERE over_ns < until_ns
-        UNION ALL
-        SELECT
-            handed_over.run,
-            handed_over.track,
-            handed_over.until_ns,
-            greatest(handed_over.at_ns, pauses.from_ns),
-            'handed_over',
-            NULL,
-            NULL
-        FROM handed_over
-        JOIN pauses USING (run, track, until_ns)
         UNION ALL
         SELECT
             passed_over.run,
@@ -162,23 +150,40 @@ WITH
             AND pauses.from_ns < loads.at_ns
         WHERE pauses.until_ns > loads.at_ns
     ),
-    moments AS (
-        SELECT
-            run,
-            track,
-            until_ns,
-            at_ns,
-            coalesce(max(state) FILTER (state <> 'on_its_way'), max(state)) AS state,
-            max(lack) AS lack,
-            bool_or(passed) AS passed
-        FROM changes
-        GROUP BY run, track, until_ns, at_ns
+    eventful AS (
+        SELECT DISTINCT run, track, until_ns
+        FROM events
     ),
-    pieces AS (
+    -- Most pauses hold nothing but a hand-over: they need no order of changes.
+    begun_and_handed AS (
+        SELECT
+            begun.*,
+            CASE WHEN handed_over.at_ns IS NOT NULL THEN
+                greatest(handed_over.at_ns, begun.from_ns)
+            END AS handed_ns,
+            eventful.run IS NOT NULL AS eventful
+        FROM begun
+        LEFT JOIN handed_over USING (run, track, until_ns)
+        LEFT JOIN eventful USING (run, track, until_ns)
+    ),
+    changes AS (
+        SELECT run, track, until_ns, from_ns AS at_ns, state, lack, false AS passed
+        FROM begun_and_handed
+        WHERE eventful
+        UNION ALL
+        SELECT run, track, until_ns, handed_ns, 'handed_over', NULL, NULL
+        FROM begun_and_handed
+        WHERE eventful AND handed_ns IS NOT NULL
+        UNION ALL
+        SELECT run, track, until_ns, at_ns, state, lack, passed
+        FROM events
+    ),
+    -- Of changes at one moment the last in this order has taken in the others; pieces that end where
+    -- they begin are dropped below.
+    ordered AS (
         SELECT
             run,
             track,
-            until_ns AS pause_until_ns,
             at_ns AS from_ns,
             lead(at_ns, 1, until_ns) OVER in_time AS until_ns,
             first_value(at_ns) OVER in_time = 0 AS first_work,
@@ -189,8 +194,43 @@ WITH
             count(*) FILTER (lack = 'empty') OVER (
                 PARTITION BY run, track, until_ns
             ) > count(*) FILTER (lack = 'empty') OVER in_time AS will_be_empty
-        FROM moments
-        WINDOW in_time AS (PARTITION BY run, track, until_ns ORDER BY at_ns)
+        FROM changes
+        WINDOW in_time AS (
+            PARTITION BY run, track, until_ns
+            ORDER BY at_ns, state = 'on_its_way' DESC, state
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        )
+    ),
+    pieces AS (
+        SELECT * FROM ordered
+        UNION ALL
+        SELECT
+            run,
+            track,
+            from_ns,
+            coalesce(handed_ns, until_ns),
+            from_ns = 0,
+            state,
+            lack,
+            false,
+            lack = 'empty',
+            false
+        FROM begun_and_handed
+        WHERE NOT eventful
+        UNION ALL
+        SELECT
+            run,
+            track,
+            handed_ns,
+            until_ns,
+            from_ns = 0,
+            'handed_over',
+            lack,
+            false,
+            lack = 'empty',
+            false
+        FROM begun_and_handed
+        WHERE NOT eventful AND handed_ns IS NOT NULL
     )
 SELECT
     pieces.run,
