@@ -32,7 +32,7 @@ runs = st.builds(
     split=st.booleans(),
     level=st.sampled_from(["full", "requests"]),
 )
-few = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 
 
 def opened(run: SmallRun, folder: str) -> analytics.Run:
@@ -95,7 +95,7 @@ def test_what_is_no_wait_is_prefill_until_the_prompts_end_and_decode_after_it(
 
 
 @given(deployments.scenarios() | engines.scenarios(), st.sampled_from(LEVELS))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 def test_named_parts_add_up_to_the_end_to_end_time_at_every_level(
     scenario: Scenario, level: Any
 ) -> None:
@@ -121,7 +121,7 @@ def simulated(scenario: Scenario, folder: str, level: Any = "full") -> analytics
 
 
 @given(deployments.scenarios() | engines.scenarios())
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 def test_a_critical_path_is_work_end_to_end_handed_on_by_waits(scenario: Scenario) -> None:
     with tempfile.TemporaryDirectory() as folder, simulated(scenario, folder) as run:
         activities = run.frame("FROM activities").to_dicts()

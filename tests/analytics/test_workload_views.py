@@ -56,7 +56,7 @@ arrivals = st.lists(
 )
 
 
-@settings(max_examples=30)  # a database for each
+@settings(max_examples=10)  # a database for each
 @given(arrivals)
 def test_counts_rates_and_gaps_are_those_of_the_rows(rows: list[Row]) -> None:
     with opened(rows) as run:
@@ -82,7 +82,7 @@ def test_counts_rates_and_gaps_are_those_of_the_rows(rows: list[Row]) -> None:
     assert found["together_share"] == pytest.approx(gaps.count(0) / len(gaps))
 
 
-@settings(max_examples=30)  # a database for each
+@settings(max_examples=10)  # a database for each
 @given(arrivals)
 def test_percentiles_are_numpys(rows: list[Row]) -> None:
     with opened(rows) as run:
@@ -102,7 +102,7 @@ def test_percentiles_are_numpys(rows: list[Row]) -> None:
             assert amounts.is_empty()
 
 
-@settings(max_examples=30)  # a database for each
+@settings(max_examples=10)  # a database for each
 @given(arrivals, arrivals)
 def test_windows_hold_every_request_once_and_are_the_same_for_all(
     one: list[Row], other: list[Row]
@@ -130,7 +130,7 @@ def test_windows_hold_every_request_once_and_are_the_same_for_all(
                 assert window[rate] == pytest.approx(total * 1e9 / width)
 
 
-@settings(max_examples=30)  # a database for each
+@settings(max_examples=10)  # a database for each
 @given(arrivals)
 def test_dispersion_is_variance_over_mean_of_counts_in_whole_windows(rows: list[Row]) -> None:
     with opened(rows) as run:

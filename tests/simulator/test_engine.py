@@ -35,7 +35,7 @@ def waits_of(run: Played) -> dict[int, list[tuple[int, int, str]]]:
 
 
 @given(engines.deployed())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_the_compiled_engine_is_the_obvious_one_to_the_nanosecond(deployed: Deployed) -> None:
     scenario, requests = deployed
     answers, replicas = told(scenario, requests)
@@ -81,7 +81,7 @@ def test_the_compiled_engine_is_the_obvious_one_to_the_nanosecond(deployed: Depl
 
 
 @given(engines.deployed())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_every_token_is_a_step_the_request_did_not_wait_for(deployed: Deployed) -> None:
     """Steps between first token and finish, waits cut out, are the tokens of the oracle."""
     scenario, requests = deployed
@@ -110,7 +110,7 @@ def test_every_token_is_a_step_the_request_did_not_wait_for(deployed: Deployed) 
 
 
 @given(engines.deployed())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_requests_end_once_and_lose_no_token(deployed: Deployed) -> None:
     scenario, requests = deployed
     answers, _ = told(scenario, requests)
@@ -126,7 +126,7 @@ def test_requests_end_once_and_lose_no_token(deployed: Deployed) -> None:
 
 
 @given(engines.deployed())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_kv_blocks_never_exceed_the_room_and_are_all_given_back(deployed: Deployed) -> None:
     scenario, requests = deployed
     rules = scenario.deployment.engine
@@ -225,7 +225,7 @@ def stretches(times: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 @given(engines.deployed())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_replica_stands_still_while_a_request_of_its_own_is_there(deployed: Deployed) -> None:
     """Work conservation: steps cover the time from arrival to finish of a replica's requests."""
     scenario, requests = deployed
