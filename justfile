@@ -52,6 +52,10 @@ export *ARGS:
 import *ARGS:
     @toolkit import "$@"
 
+# Show what will arrive: just workload scenarios/two-tenants.toml
+workload *ARGS:
+    @toolkit workload "$@"
+
 # Show the catalog, or one entry of it with its sources.
 catalog *ARGS:
     @toolkit catalog "$@"

@@ -31,6 +31,7 @@ from toolkit.scenario.model import Lengths, Scenario
 from toolkit.trace import chrome, perfetto
 from toolkit.trace.store import Store
 from toolkit.trace.store import write as write_store
+from toolkit.workload import build
 from toolkit.workload.lengths import token_counts
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "oracle"))
@@ -38,6 +39,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "oracle")
 import plain
 import published
 import queries
+import step_engine
 
 PROMPT_MS, TOKEN_MS = 40.0, 3.125
 STAGES = 8
@@ -122,6 +124,15 @@ def pairs_of_work(folder: Path) -> Iterator[Work]:
     stored = store.rows("spans")
     some = recorded(loop)[:50_000]
 
+    chat, less_chat = engines(20_000), engines(200)
+    exhaust(engines(10))
+    yield (
+        "engines, requests only",
+        steps_of(chat),
+        partial(exhaust, chat),
+        steps_of(less_chat),
+        partial(step_engine.play, less_chat, build(less_chat)),
+    )
     exhaust(bare)
     study = figure17()
     list(candidates(study, machines=(1, 2)))
@@ -149,6 +160,36 @@ def pairs_of_work(folder: Path) -> Iterator[Work]:
         len(some),
         lambda: plain.write_json(some, folder / "plain.json"),
     )
+
+
+def engines(requests: int) -> Scenario:
+    """Return eight engines on an H100 each, under chat like the Azure conversation trace."""
+    return toolkit.load(
+        {
+            "schema_version": 1,
+            "name": "bench-engines",
+            "model": {"use": "Llama-3.1-8B"},
+            "hardware": {"machine": "coreweave-1xH100-80GB", "machines": 8},
+            "deployment": {"kind": "pipeline", "batching": "continuous", "data_parallel": 8},
+            "workload": {
+                "entries": requests,
+                "arrivals": {"kind": "poisson", "rate_per_s": 100.0},
+                "lengths": {"kind": "catalog", "name": "azure-2023-conversation"},
+            },
+            "timing": {"kind": "roofline"},
+            "trace": {"level": "requests"},
+        }
+    )
+
+
+def steps_of(scenario: Scenario) -> int:
+    """Return the steps that a scenario's engines take."""
+    count = 0
+    for chunk in toolkit.simulate(scenario):
+        if chunk.table == "totals":
+            on_stage = np.asarray(chunk.columns["track"]) < scenario.hardware.machines
+            count += int(np.asarray(chunk.columns["count"])[on_stage].sum())
+    return count
 
 
 def figure17() -> Study:

@@ -22,6 +22,7 @@ import questions
 from toolkit import analytics
 from toolkit.analytics.terms import terms as all_terms
 from toolkit.analytics.terms import tools
+from toolkit.recordings import LAYOUTS
 from toolkit.trace.columns import TABLES
 
 DOCS = Path(__file__).resolve().parent
@@ -42,12 +43,18 @@ def scenario_keys() -> Iterator[str]:
             yield from _table(name, table)
 
 
+def _inner(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the tables inside a table, or inside each item of a list of tables."""
+    return table if "properties" in table else table.get("items", {})
+
+
 def _table(path: str, table: Mapping[str, Any]) -> Iterator[str]:
     yield f"\n### `[{path}]`: {table['description']}\n"
     yield from _keys(table["properties"], table.get("required", ()))
     for name, inner in table["properties"].items():
-        if "properties" in inner:
-            yield from _table(f"{path}.{name}", inner)
+        if "properties" in _inner(inner):
+            whole = {**_inner(inner), "description": inner["description"]}
+            yield from _table(f"{path}.{name}", whole)
 
 
 def _keys(keys: Mapping[str, Any], required: tuple[str, ...]) -> Iterator[str]:
@@ -151,12 +158,40 @@ def terms() -> Iterator[str]:
         yield f"* {tool.name}: {tool.source}"
 
 
+def layouts() -> Iterator[str]:
+    """Yield a row for each published layout of recorded requests."""
+    yield "| kind | form | arrival | prompt, answer | also | published by |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for kind, layout in LAYOUTS.items():
+        if not layout.columns:
+            continue
+        columns = dict(layout.columns)
+        arrival, prompt, output = (
+            columns.pop(holds) for holds in ("arrival", "prompt_tokens", "output_tokens")
+        )
+        optional = ", optional" if "arrival" in layout.optional else ""
+        also = ", ".join(f"`{name}`" for name in columns.values())
+        yield (
+            f"| `{kind}` | {layout.form} | `{arrival}`, {layout.time_unit}{optional} "
+            f"| `{prompt}`, `{output}` | {also} | {layout.source} |"
+        )
+
+
+def workload() -> Iterator[str]:
+    """Yield what `toolkit workload` prints of an example."""
+    yield "```text"
+    yield from _printed(["workload", "scenarios/two-tenants.toml"])
+    yield "```"
+
+
 PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "scenario_keys": scenario_keys,
     "import_rules": import_rules,
     "terms": terms,
     "trace_tables": trace_tables,
     "views": views,
+    "layouts": layouts,
+    "workload": workload,
 }
 
 
@@ -187,12 +222,17 @@ def _toolkit(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]
     )
 
 
-def _output(words: list[str]) -> str:
-    """Return what a command prints at 80 columns, `...` for the tables after the first."""
+def _printed(words: list[str]) -> list[str]:
+    """Return the lines a command prints at 80 columns, blank ones at the end left out."""
     words = [str(ROOT / word) if word.startswith("scenarios/") else word for word in words]
     with tempfile.TemporaryDirectory(prefix="toolkit-docs-") as folder:
         done = _toolkit(words, Path(folder))
-    lines = [line.rstrip() for line in done.stdout.strip("\n").splitlines()]
+    return [line.rstrip() for line in done.stdout.strip("\n").splitlines()]
+
+
+def _output(words: list[str]) -> str:
+    """Return what a command prints, `...` for the tables after the first."""
+    lines = _printed(words)
     table = next(number for number, line in enumerate(lines) if line.startswith(" latency"))
     ends = next(number for number, line in enumerate(lines) if line.startswith("trace:"))
     return "\n".join([*lines[:table], "...", *lines[ends:], ""])

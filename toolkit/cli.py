@@ -165,6 +165,7 @@ VERBS = (
     "import",
     "why",
     "compare",
+    "workload",
     "plan",
     "compile",
     "catalog",

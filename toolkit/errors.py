@@ -73,10 +73,11 @@ class InputError(ToolkitError):
     def __str__(self) -> str:
         count = len(self.problems)
         head = f"{self.file}: {count} problem{'s' if count != 1 else ''}"
-        text = [head]
+        text, within = [head], self.file
         for problem in self.problems:
-            if problem.file and problem.file != self.file:
+            if problem.file and problem.file != within:
                 text.append(f"  in {problem.file}:")
+            within = problem.file or within
             text.extend(problem.lines())
         return "\n".join(text)
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from toolkit import assertions
 from toolkit.costs.bounds import Bound, bounds, check
-from toolkit.costs.memory import fit
+from toolkit.costs.memory import fit, kv_room
 from toolkit.costs.timing import outside_table
 from toolkit.errors import InputError
 from toolkit.progress import bar
-from toolkit.scenario.model import Scenario
+from toolkit.scenario.model import RooflineTiming, Scenario
 
 if TYPE_CHECKING:
     from toolkit.analytics import Run
@@ -154,7 +154,7 @@ def _facts(scenario: Scenario, requests: Requests) -> dict[str, Any]:
     """Return what a reader of the report must know about the ground its numbers stand on."""
     return {
         "link_model": _link_model(scenario),
-        "memory": list(dict.fromkeys(stage.words for stage in fit(scenario))),
+        "memory": _memory(scenario),
         "outside_table": _outside(scenario, requests),
         "notes": list(_notes(scenario, requests)),
     }
@@ -164,6 +164,13 @@ def _link_model(scenario: Scenario) -> str:
     if scenario.discipline == "dejavu" or scenario.deployment.kind == "pipeline":
         return "none"
     return scenario.hardware.links
+
+
+def _memory(scenario: Scenario) -> list[str]:
+    """Return the arithmetic of memory, each line once."""
+    if scenario.deployment.engine is not None:
+        return [kv_room(scenario).words]
+    return list(dict.fromkeys(stage.words for stage in fit(scenario)))
 
 
 def _outside(scenario: Scenario, requests: Requests) -> list[str]:
@@ -183,7 +190,14 @@ def _notes(scenario: Scenario, requests: Requests) -> Iterator[str]:
             f"{requests.dropped} entries are left out: the published programs cut the list into "
             f"{scenario.deployment.data_parallel} equal parts and drop the rest."
         )
-    if scenario.discipline == "event" and scenario.workload.entry == "request":
+    if scenario.deployment.engine is not None:
+        yield (
+            "Continuous batching: a step's span holds all its requests, and the time the host "
+            "spends on it."
+        )
+        if isinstance(scenario.timing, RooflineTiming):
+            yield f"Step times by the roofline, not measured; figures: {scenario.timing.source}."
+    elif scenario.discipline == "event" and scenario.workload.entry == "request":
         yield (
             "Requests of a microbatch are padded to its longest prompt, and it decodes until its "
             "longest answer is done."
@@ -216,3 +230,6 @@ def compile_loops() -> None:
             for deployment in ({"kind": "pipeline"}, split):
                 small = {"simulation": {"discipline": discipline}, "deployment": deployment}
                 run(load({**SMALL, **small}), folder, report=False)
+        engines = {"kind": "pipeline", "batching": "continuous", "data_parallel": 2}
+        requests = {**SMALL["workload"], "entry": "request"}
+        run(load({**SMALL, "deployment": engines, "workload": requests}), folder, report=False)

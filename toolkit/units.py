@@ -14,6 +14,7 @@ __all__ = [
     "NS_PER_MS",
     "NS_PER_S",
     "NS_PER_US",
+    "TERA",
     "US_PER_MS",
     "US_PER_S",
     "ns",
@@ -22,6 +23,7 @@ __all__ = [
 GB = 1_000_000_000
 """Bytes in a gigabyte (decimal, as vendors and the DéjàVu scripts count)."""
 
+TERA = 1_000_000_000_000
 BITS_PER_BYTE = 8
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000

@@ -87,7 +87,8 @@ class Oracle:
         """Return each microbatch: when the first of its requests began, the last one ended."""
         members: dict[int, list[Row]] = defaultdict(list)
         for row in self.rows["requests"]:
-            members[row["lead"]].append(row)
+            if row["outcome"] == "served":
+                members[row["lead"]].append(row)
 
         def known(rows: Sequence[Row], column: str) -> list[int]:
             return [row[column] for row in rows if row[column] is not None]
@@ -198,7 +199,7 @@ class Oracle:
             yield from self._pause(track, now, span["ts_ns"], span)
             now = span["ts_ns"] + span["dur_ns"]
             name = NAMES[span["name"]]
-            yield span["ts_ns"], now, name if name in ("prefill", "decode") else "other"
+            yield span["ts_ns"], now, name if name in ("prefill", "decode", "mixed") else "other"
         yield from self._pause(track, now, self.makespan, None)
 
     def _pause(self, track: Row, since: int, until: int, span: Row | None) -> Iterator[Piece]:
@@ -261,7 +262,7 @@ class Oracle:
 
     def _state(self, time: int, until: int, span: Row | None) -> str:
         """Return what the microbatch that comes next does at a time."""
-        if span is None:
+        if span is None or span["request"] is None:  # nobody, or an engine's step of several
             return "nobody"
         if any(link["ts_ns"] <= time for link in self._links_into(span, until)):
             return "handed_over"

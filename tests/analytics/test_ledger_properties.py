@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import deployments
+import engines
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,7 +50,10 @@ def manifest(scenario: Scenario) -> dict[str, Any]:
     return {
         "discipline": scenario.discipline,
         "level": scenario.trace.level,
-        "scenario": {"hardware": hardware},
+        "scenario": {
+            "hardware": hardware,
+            "deployment": {"batching": scenario.deployment.batching},
+        },
     }
 
 
@@ -64,7 +68,8 @@ def play(scenario: Scenario, level: Any) -> tuple[Scenario, list[Chunk]]:
 
 
 def several() -> st.SearchStrategy[list[Scenario]]:
-    return st.lists(deployments.scenarios(), min_size=MANY, max_size=MANY)
+    drawn = deployments.scenarios() | engines.scenarios()
+    return st.lists(drawn, min_size=MANY, max_size=MANY)
 
 
 @given(several())
@@ -112,7 +117,7 @@ def test_the_ledgers_add_up_at_every_level(scenarios: list[Scenario], level: str
     assert all(total == pytest.approx(1) for (total,) in windows.rows())
 
 
-WORK = ("prefill", "decode", "transfer")
+WORK = ("prefill", "decode", "mixed", "transfer")
 
 
 def grouped(rows: Sequence[tuple[int, int, str, int]]) -> Iterator[tuple[Any, int]]:
@@ -140,3 +145,12 @@ def test_lower_levels_know_the_same_work_and_the_same_bubbles(scenarios: list[Sc
     assert dict(grouped(found["full"])) == dict(grouped(found["requests"]))
     coarse = {(run, track): dur for run, track, cause, dur in found["steps"] if cause == "bubble"}
     assert coarse == {(run, track): dur for run, track, dur in inside}
+
+
+@given(st.lists(engines.scenarios(), min_size=MANY, max_size=MANY))
+@some
+def test_an_engine_stands_still_only_while_nobody_is_there(scenarios: list[Scenario]) -> None:
+    """It is one stage deep and takes whoever is there: no bubbles, no pause for memory."""
+    with opened([play(scenario, "full") for scenario in scenarios]) as runs:
+        causes = runs.frame("SELECT DISTINCT cause FROM time_ledger")["cause"].to_list()
+    assert set(causes) <= {"prefill", "decode", "mixed", "no_work"}

@@ -166,6 +166,7 @@ class World:
         return {
             "prefill": prefill,
             "decode": decode,
+            "mixed": 0,
             "other": 0,
             "bubble": len(present) - prefill - decode,
             "waiting": last - len(present),

@@ -40,7 +40,10 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
         "token_machines": 2,
         "microbatch_size": 4,
     },
+    "engines": {"kind": "pipeline", "batching": "continuous", "data_parallel": 4},
 }
+
+TIMINGS = {"engines": {"kind": "roofline"}}
 
 
 @pytest.fixture(
@@ -50,7 +53,9 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
 )
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     name, level = request.param
-    scenario = toolkit.load(SCENARIO | {"deployment": DEPLOYMENTS[name], "trace": {"level": level}})
+    parts = {"deployment": DEPLOYMENTS[name], "trace": {"level": level}}
+    timing = TIMINGS.get(name, SCENARIO["timing"])
+    scenario = toolkit.load(SCENARIO | parts | {"timing": timing})
     manifest = {
         "name": name,
         "discipline": scenario.discipline,

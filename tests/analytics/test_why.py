@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import deployments
+import engines
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ runs = st.builds(
     split=st.booleans(),
     level=st.sampled_from(["full", "requests"]),
 )
-few = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 
 
 def opened(run: SmallRun, folder: str) -> analytics.Run:
@@ -93,15 +94,15 @@ def test_what_is_no_wait_is_prefill_until_the_prompts_end_and_decode_after_it(
     assert {key: ns for key, ns in found.items() if key[1] != "transfer"} == busy
 
 
-@given(deployments.scenarios(), st.sampled_from(LEVELS))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(deployments.scenarios() | engines.scenarios(), st.sampled_from(LEVELS))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 def test_named_parts_add_up_to_the_end_to_end_time_at_every_level(
     scenario: Scenario, level: Any
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, simulated(scenario, folder, level) as run:
         assert run.frame("FROM request_parts_add_up").height == 0
         assert run.frame("FROM request_time_adds_up").height == 0
-        lived = "SELECT request, finish_ns - arrival_ns FROM requests"
+        lived = "SELECT request, finish_ns - arrival_ns FROM requests WHERE outcome = 'served'"
         added: dict[int, int] = defaultdict(int)
         for row in run.frame("FROM request_parts").to_dicts():
             added[row["request"]] += row["dur_ns"]
@@ -110,19 +111,25 @@ def test_named_parts_add_up_to_the_end_to_end_time_at_every_level(
 
 def simulated(scenario: Scenario, folder: str, level: Any = "full") -> analytics.Run:
     played = simulate(replace(scenario, trace=Trace(level, ())))
-    manifest = {"name": "drawn", "discipline": scenario.discipline, "level": level}
+    manifest = {
+        "name": "drawn",
+        "discipline": scenario.discipline,
+        "level": level,
+        "scenario": {"deployment": {"batching": scenario.deployment.batching}},
+    }
     return analytics.open(store.write(Path(folder) / "drawn", played, manifest))
 
 
-@given(deployments.scenarios())
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@given(deployments.scenarios() | engines.scenarios())
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 def test_a_critical_path_is_work_end_to_end_handed_on_by_waits(scenario: Scenario) -> None:
     with tempfile.TemporaryDirectory() as folder, simulated(scenario, folder) as run:
         activities = run.frame("FROM activities").to_dicts()
         began: dict[int, int] = {}
         for row in sorted(activities, key=lambda row: -row["from_ns"]):
             began[row["request"]] = row["from_ns"]
-        for request in run.frame("SELECT request FROM requests")["request"].to_list():
+        served = run.frame("SELECT request FROM requests WHERE outcome = 'served'")
+        for request in served["request"].to_list():
             why = run.why(request)
             start, end = why.window_ns
             bounds = [start, *(piece.until_ns for piece in why.path)]

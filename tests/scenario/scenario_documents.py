@@ -62,11 +62,48 @@ def lengths(draw: st.DrawFn, entries: int) -> Document:
     return {"kind": kind, "name": name, **draw(optional(prompt_tokens=tokens)), **cuts}
 
 
+def profiles() -> st.SearchStrategy[Document]:
+    """Return rates that change, all of them possible."""
+    length = st.floats(0.1, 1000)
+    return st.one_of(
+        st.fixed_dictionaries(
+            {"kind": st.just("sinusoid"), "amplitude": st.floats(0.1, 1), "period_s": length},
+            optional={"peak_s": length},
+        ),
+        st.fixed_dictionaries(
+            {
+                "kind": st.just("spikes"),
+                "factor": st.floats(0, 20),
+                "start_s": length,
+                "length_s": length,
+            },
+            optional={"every_s": st.floats(2000, 3000)},
+        ),
+        st.fixed_dictionaries(
+            {
+                "kind": st.just("steps"),
+                "points": st.tuples(st.floats(0, 3), length, st.floats(0.1, 3)).map(
+                    lambda each: [[0, each[0]], [each[1], each[2]]]
+                ),
+            }
+        ),
+    )
+
+
 @st.composite
 def arrivals(draw: st.DrawFn, entries: int) -> Document:
-    kind = draw(st.sampled_from(["at_zero", "poisson", "times", "groups"]))
-    if kind == "poisson":
-        return {"kind": kind, "rate_per_s": draw(st.floats(0.001, 1e6))}
+    gaps = ["poisson", "gamma", "weibull", "constant", "catalog"]
+    kind = draw(st.sampled_from(["at_zero", "times", "groups", *gaps]))
+    if kind in gaps:
+        rate = {"rate_per_s": draw(st.floats(0.001, 1e6))}
+        own: dict[str, st.SearchStrategy[Document]] = {
+            "gamma": st.fixed_dictionaries({"cv": st.floats(0.1, 9)}),
+            "weibull": st.fixed_dictionaries({"cv": st.floats(0.1, 9)})
+            | st.fixed_dictionaries({"shape": st.floats(0.1, 9)}),
+            "catalog": st.just({"name": "azure-2023-code-gaps"}),
+        }
+        chosen = draw(own.get(kind, st.just({})))
+        return {"kind": kind, **rate, **chosen, **draw(optional(profile=profiles()))}
     if kind == "times":
         times = draw(st.lists(st.floats(0, 1e6), min_size=entries, max_size=entries))
         return {"kind": kind, "times_s": sorted(times)}

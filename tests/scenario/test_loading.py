@@ -16,7 +16,7 @@ from scenario_documents import documents
 
 from toolkit.errors import InputError
 from toolkit.scenario import dumps, load
-from toolkit.scenario.model import Scenario, TableTiming
+from toolkit.scenario.model import FixedTiming, Scenario, TableTiming
 
 SCENARIOS = sorted((Path(__file__).resolve().parents[2] / "scenarios").glob("*.toml"))
 
@@ -122,6 +122,7 @@ def test_a_table_that_changes_its_kind_is_replaced_and_another_merged() -> None:
     table = "timing={kind = 'table', batch_sizes = [1], prompt_ms = [4.0], token_ms = [1.0]}"
     assert isinstance(loaded(table).timing, TableTiming)
     merged = loaded("timing={prompt_ms = 9}").timing
+    assert isinstance(merged, FixedTiming)
     assert (merged.prompt_s, merged.token_s) == (0.009, 0.001)
 
 

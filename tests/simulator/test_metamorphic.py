@@ -92,6 +92,7 @@ def divisible(seconds: Any) -> Any:
 def finer(timing: Timing) -> Timing:
     """Return times whose parts by layers are whole nanoseconds."""
     assume(isinstance(timing, FixedTiming))
+    assert isinstance(timing, FixedTiming)
     return replace(timing, prompt_s=divisible(timing.prompt_s))
 
 

@@ -23,6 +23,7 @@ from toolkit.catalog.entries import (
     machine,
     model,
 )
+from toolkit.catalog.interarrivals import InterarrivalTable, interarrival_table
 from toolkit.catalog.lengths import LengthTable, length_table
 from toolkit.catalog.names import nearest, unknown
 from toolkit.catalog.timings import VARIANTS, TimingTable, timing_table
@@ -31,6 +32,7 @@ __all__ = [
     "KINDS",
     "VARIANTS",
     "Entry",
+    "InterarrivalTable",
     "LengthTable",
     "Row",
     "Source",
@@ -39,6 +41,7 @@ __all__ = [
     "device",
     "entries",
     "find",
+    "interarrival_table",
     "length_table",
     "link",
     "machine",

@@ -39,6 +39,7 @@ KINDS: Mapping[str, str] = {
     "link": "links.toml",
     "timing table": "timings.toml",
     "length table": "lengths.toml",
+    "inter-arrival table": "interarrivals.toml",
 }
 """Each kind of entry, and the file its entries are in."""
 
@@ -55,6 +56,7 @@ _UNITS = (
     ("_tops", "TOP/s"),
     ("_tokens", "tokens"),
     ("_gb", "GB"),
+    ("mean_s", "s"),
     ("_ms", "ms"),
     ("_us", "us"),
     ("_w", "W"),

@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.costs.engine_bounds import engine_bounds
 from toolkit.costs.links import kv_bytes
 from toolkit.costs.timing import prompt_stage_s, token_stage_s
 from toolkit.errors import FaultError
@@ -69,6 +70,8 @@ class Bound:
 
 def bounds(scenario: Scenario, requests: Entries) -> tuple[Bound, ...]:
     """Return the lower bounds on the makespan of a scenario that serves `requests`."""
+    if scenario.deployment.engine is not None:
+        return tuple(Bound(*bound) for bound in engine_bounds(scenario, requests))
     costs = _Costs.of(scenario, requests)
     return (
         *_work(scenario, requests, costs),

@@ -4,6 +4,7 @@ The arithmetic is asked first when a scenario is checked, so it lives in
 :mod:`toolkit.scenario.memory`; this is where the simulation finds it.
 """
 
+from toolkit.scenario.kv_room import KvRoom, kv_room
 from toolkit.scenario.memory import StageFit, fit, longest_tokens, stage_layers
 
-__all__ = ["StageFit", "fit", "longest_tokens", "stage_layers"]
+__all__ = ["KvRoom", "StageFit", "fit", "kv_room", "longest_tokens", "stage_layers"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from toolkit.scenario.model import TableTiming, Timing
+from toolkit.scenario.model import FixedTiming, RooflineTiming, TableTiming, Timing
 
 __all__ = ["interpolated", "outside_table", "prompt_stage_s", "token_stage_s"]
 
@@ -24,8 +24,9 @@ def prompt_stage_s(timing: Timing, stages: int, batch: int, prompt_tokens: int) 
     scenario states how.
 
     Raises:
-        ValueError: the batch is larger than any in the table.
+        ValueError: the batch is larger than any in the table, or the times are a roofline's.
     """
+    timing = _of_microbatches(timing)
     if timing.kind == "fixed":
         return timing.prompt_s
     whole_s = interpolated(timing.batch_sizes, timing.prompt_s, batch)
@@ -38,11 +39,18 @@ def token_stage_s(timing: Timing, stages: int, batch: int) -> float:
     """Return the seconds one of `stages` needs for one token of each of `batch` requests.
 
     Raises:
-        ValueError: the batch is larger than any in the table.
+        ValueError: the batch is larger than any in the table, or the times are a roofline's.
     """
+    timing = _of_microbatches(timing)
     if timing.kind == "fixed":
         return timing.token_s
     return interpolated(timing.batch_sizes, timing.token_s, batch) / stages
+
+
+def _of_microbatches(timing: Timing) -> FixedTiming | TableTiming:
+    if isinstance(timing, RooflineTiming):
+        raise ValueError("a roofline times the steps of an engine, not passes of microbatches")
+    return timing
 
 
 def outside_table(timing: Timing, batch: int, prompt_tokens: int, context_tokens: int) -> str:

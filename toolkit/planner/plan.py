@@ -18,7 +18,7 @@ from toolkit.errors import InputError
 from toolkit.planner import formulas, published_planner
 from toolkit.planner.options import Option, options
 from toolkit.planner.rehearsal import Figures, rehearse
-from toolkit.scenario.model import Model, Scenario
+from toolkit.scenario.model import FixedTiming, Model, Scenario, TableTiming
 from toolkit.simulator.batches import pack
 from toolkit.units import GB, MS_PER_S
 from toolkit.workload import build
@@ -175,11 +175,13 @@ def plan(scenario: Scenario, *, workers: int = 1, quiet: bool = True) -> Plan:
     variants is planned as its first.
 
     Raises:
-        InputError: not one option is possible; each reason is named once.
+        InputError: not one option is possible, each reason named once; or the
+            deployment has engines with continuous batching.
     """
     notes, title = list(_notes(scenario)), scenario.title
     if scenario.variants:
         scenario = scenario.variants[0]
+    _refuse_engines(scenario)
     found = options(scenario)
     possible = [option for option in found if not option.reason]
     if not possible:
@@ -200,6 +202,18 @@ def plan(scenario: Scenario, *, workers: int = 1, quiet: bool = True) -> Plan:
         simulated=tuple(_simulated(option, by_option.get(id(option))) for option in found),
         notes=tuple(notes),
     )
+
+
+def _refuse_engines(scenario: Scenario) -> None:
+    """Formulas and layouts are about pipelines of microbatches."""
+    if scenario.deployment.engine is not None:
+        raise InputError.one(
+            str(scenario.file or scenario.name),
+            "deployment.batching",
+            'expected "microbatch": a plan splits machines between prompts and tokens',
+            '"continuous"',
+            "use [sweep] over the engine's keys, and `toolkit run`",
+        )
 
 
 def _simulated(option: Option, figures: Figures | None) -> Simulated:
@@ -226,12 +240,12 @@ def _notes(scenario: Scenario) -> Sequence[str]:
         first = scenario.variants[0].variant
         others = ", ".join(str(each.variant) for each in scenario.variants[1:])
         notes.append(f"Planned as variant {first}; --variant takes another: {others}.")
-    if scenario.timing.kind == "fixed":
+    if isinstance(scenario.timing, FixedTiming):
         notes.append(
             "Fixed times hold for a stage as deep as the scenario's; a stage with twice the "
             "layers is taken to need twice as long, and no other microbatch size is known."
         )
-    else:
+    elif isinstance(scenario.timing, TableTiming):
         devices = scenario.hardware.devices_per_machine
         known = [] if devices is None else [devices]
         known += sorted((each.devices for each in scenario.timing.degrees), reverse=True)

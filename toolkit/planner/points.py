@@ -16,8 +16,8 @@ from toolkit.costs.bounds import Bound, bounds
 from toolkit.errors import InputError
 from toolkit.planner.metrics import PERCENTILES, SPREAD, metrics
 from toolkit.runs import within_bounds
+from toolkit.scenario.demand import served_entries
 from toolkit.scenario.model import Lengths, Scenario, Trace
-from toolkit.scenario.physics import served_entries
 from toolkit.simulator import simulate
 from toolkit.trace.columns import Chunk
 from toolkit.workload import build
@@ -126,7 +126,15 @@ def answer(batch: Sequence[Task]) -> list[Answer]:
 
 
 def _mean_output_tokens(lengths: Lengths, entries: int) -> float:
-    """Return how long an answer is on average; of a length table, between its quantiles."""
+    """Return how long an answer is on average; of a length table, between its quantiles.
+
+    Of tenants, the mean over them: this weighs work, and shares need not be exact.
+    """
+    if lengths.kind == "tenants":
+        means = [_mean_output_tokens(part, entries) for part in lengths.parts]
+        return sum(means) / len(means)
+    if lengths.recording is not None:
+        return float(lengths.recording.output_tokens[:entries].mean())
     if lengths.output_tokens is not None:
         return lengths.output_tokens
     if lengths.kind == "pairs":

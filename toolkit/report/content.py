@@ -279,7 +279,8 @@ def _cost(findings: Findings) -> Iterator[Block]:
         "No price is stated, so there is no bill."
         if any(row["cost_usd"] is None for row in rows)
         else "The bill is split between input and output tokens: the dollars of each role's "
-        "machines in proportion to the time its stages spent on prefill and on decode.",
+        "machines in proportion to the time its stages spent on prefill and on decode; "
+        "a run whose steps took both at once has no such split.",
         "note",
     )
     yield from _energy(findings, rows)

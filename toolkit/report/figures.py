@@ -72,7 +72,7 @@ def timeline(
     ]
     parts = [
         part
-        for part in ("prefill", "decode", "other", "kv_transfer", "bubble")
+        for part in ("prefill", "decode", "mixed", "other", "kv_transfer", "bubble")
         if part in bars["name"].to_list() or (part == "bubble" and pipelines.height)
     ]
     length = max(until - since for since, until in spans.values())
@@ -110,7 +110,7 @@ def _timeline_panel(axes: Axes, bars: Rows, pipelines: Rows, stages: Sequence[st
         ],
         PART_COLOURS["bubble"],
     )
-    for part in ("decode", "prefill", "kv_transfer", "other"):
+    for part in ("decode", "prefill", "mixed", "kv_transfer", "other"):
         boxes: dict[bool, list[tuple[float, float, float, float]]] = {True: [], False: []}
         for bar in bars:
             if _part(bar["name"]) == part:
@@ -336,7 +336,7 @@ def rows_height(rows: int) -> float:
 
 
 def _part(name: str) -> str:
-    return name if name in ("prefill", "decode", "kv_transfer") else "other"
+    return name if name in ("prefill", "decode", "mixed", "kv_transfer") else "other"
 
 
 def _part_entries(parts: Sequence[str]) -> list[tuple[str, str]]:

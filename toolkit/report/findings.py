@@ -253,6 +253,7 @@ def _occupation(findings: Findings, run: str, label: str) -> str:
             for column, name in (
                 ("prefill_share", "prefill"),
                 ("decode_share", "decode"),
+                ("mixed_share", "both at once"),
                 ("other_share", "other work"),
                 ("bubble_share", "in bubbles"),
                 ("waiting_share", "waiting for requests"),

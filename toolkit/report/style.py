@@ -40,6 +40,7 @@ __all__ = [
 PART_COLOURS = {
     "prefill": "#e08214",
     "decode": "#2166ac",
+    "mixed": "#7f5a83",
     "other": "#5aae61",
     "bubble": "#f4b6ab",
     "waiting": "#e9edf0",

@@ -28,6 +28,7 @@ _BAR = 30
 _CELLS = {
     "prefill": ("█", "yellow"),
     "decode": ("▓", "blue"),
+    "mixed": ("▚", "magenta"),
     "other": ("▒", "green"),
     "bubble": ("░", "red"),
     "waiting": ("·", "bright_black"),

@@ -27,6 +27,7 @@ _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 PARTS = {
     "prefill": "prefill",
     "decode": "decode",
+    "mixed": "prefill and decode at once",
     "other": "other work",
     "bubble": "bubble",
     "waiting": "waiting for requests",
@@ -38,7 +39,7 @@ PARTS = {
 LEDGER = {
     "prefill": "prefill",
     "decode": "decode",
-    "mixed": "prefill and decode",
+    "mixed": "mixed steps",
     "other": "other work",
     "swapping": "swapping",
     "imbalance": "imbalance",

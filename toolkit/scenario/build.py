@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolkit import catalog
 from toolkit.scenario.model import (
@@ -12,21 +13,29 @@ from toolkit.scenario.model import (
     Assertion,
     Degree,
     Deployment,
+    Engine,
     FixedTiming,
     Hardware,
     Lengths,
     Link,
     Model,
+    Profile,
     Report,
+    RooflineTiming,
     Scenario,
+    Sessions,
     Slo,
     TableTiming,
+    Tenant,
     Timing,
     Trace,
     Workload,
 )
 from toolkit.scenario.resolve import FROM_ENTRY
-from toolkit.units import BITS_PER_BYTE, GB, MS_PER_S, US_PER_S
+from toolkit.units import BITS_PER_BYTE, GB, MS_PER_S, TERA, US_PER_S
+
+if TYPE_CHECKING:
+    from toolkit.recordings import Recording
 
 __all__ = ["build"]
 
@@ -35,9 +44,15 @@ Table = Mapping[str, Any]
 STATED = "stated in the scenario"
 
 
-def build(document: Table, saved: Table, file: Path | None) -> Scenario:
-    """Return the scenario of a resolved document; `saved` is kept with it."""
-    hardware = _hardware(document["hardware"])
+def build(
+    document: Table, saved: Table, file: Path | None, recording: Recording | None = None
+) -> Scenario:
+    """Return the scenario of a resolved document; `saved` is kept with it.
+
+    `recording` is what the file of ``workload.requests`` holds.
+    """
+    deployment = _deployment(document["deployment"])
+    hardware = _split(_hardware(document["hardware"]), document["deployment"])
     variant = document.get("variant")
     return Scenario(
         name=document["name"],
@@ -46,8 +61,8 @@ def build(document: Table, saved: Table, file: Path | None) -> Scenario:
         discipline=document["simulation"]["discipline"],
         model=_model(document["model"]) if "model" in document else None,
         hardware=hardware,
-        deployment=_deployment(document["deployment"]),
-        workload=_workload(document["workload"], saved["workload"]),
+        deployment=deployment,
+        workload=_workload(document["workload"], saved["workload"], recording),
         timing=_timing(document["timing"]),
         trace=Trace(document["trace"]["level"], tuple(document["trace"]["renderings"])),
         report=_report(document["report"]),
@@ -72,6 +87,11 @@ def _model(table: Table) -> Model:
         parameters=table["parameters"],
         bytes_per_parameter=float(table["bytes_per_parameter"]),
         bytes_per_kv_value=float(table["bytes_per_kv_value"]),
+        active_parameters=table.get("active_parameters", 0),
+        experts=table.get("experts", 0),
+        experts_active=table.get("experts_active", 0),
+        latent_attention=table.get("attention") == "MLA",
+        tied_embeddings=table.get("tied_embeddings", False),
         dejavu_weights_gb=table.get("dejavu_weights_gb"),
         dejavu_kv_gb_per_token=table.get("dejavu_kv_gb_per_token"),
         source=_source("model", table.get("use"), table),
@@ -90,6 +110,25 @@ def _hardware(table: Table) -> Hardware:
         price_usd_per_hour=None if price is None else float(price),
         link=_link(table["link"]) if "link" in table else None,
         links=table["links"],
+    )
+
+
+def _split(hardware: Hardware, deployment: Table) -> Hardware:
+    """Return the machines as stages see them: each group of `tensor_parallel` devices is one.
+
+    A machine whose devices do not divide stays whole, for physics to refuse.
+    """
+    devices, group = hardware.devices_per_machine, deployment.get("tensor_parallel")
+    if group is None or devices is None or devices == group or devices % group:
+        return hardware
+    parts = devices // group
+    memory, price = hardware.memory_bytes, hardware.price_usd_per_hour
+    return replace(
+        hardware,
+        machines=hardware.machines * parts,
+        devices_per_machine=group,
+        memory_bytes=None if memory is None else memory / parts,
+        price_usd_per_hour=None if price is None else price / parts,
     )
 
 
@@ -132,14 +171,31 @@ def _deployment(table: Table) -> Deployment:
     return Deployment(
         kind=table["kind"],
         batching=table["batching"],
-        microbatch_size=table["microbatch_size"],
+        microbatch_size=table.get("microbatch_size", 1),
         max_wait_s=_seconds(table.get("max_wait_ms")),
-        activations=table["activations"],
+        activations=table.get("activations", False),
         transfer_time_s=_seconds(table.get("transfer_time_ms")),
         stream_slowdown=float(table.get("stream_slowdown", 1.0)),
         kv_buffer_bytes=float(table.get("kv_buffer_gb", 0.0) * GB),
         memory_fit=table["memory_fit"],
+        engine=_engine(table) if table["batching"] == "continuous" else None,
         **stated,
+    )
+
+
+def _engine(table: Table) -> Engine:
+    activations_gb = table.get("activations_gb")
+    return Engine(
+        **{
+            key: table[key]
+            for key in (
+                *("tensor_parallel", "max_num_seqs", "max_num_batched_tokens", "chunked_prefill"),
+                *("step_order", "queue_order", "max_waiting", "kv_block_tokens", "kv_blocks"),
+            )
+            if key in table
+        },
+        memory_utilisation=float(table["memory_utilisation"]),
+        activations_bytes=None if activations_gb is None else activations_gb * GB,
     )
 
 
@@ -147,28 +203,102 @@ def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else milliseconds / MS_PER_S
 
 
-def _workload(table: Table, saved: Table) -> Workload:
+def _workload(table: Table, saved: Table, recording: Recording | None) -> Workload:
+    entries = table["entries"]
+    tenants = tuple(_tenant(each, table, recording) for each in table.get("tenant", ()))
+    own_arrivals = any(tenant.arrivals for tenant in tenants)
     return Workload(
-        entries=table["entries"],
+        entries=entries,
         entry=table["entry"],
-        arrivals=_arrivals(table["arrivals"]),
-        lengths=_lengths(table["lengths"], saved["lengths"], table["entries"]),
+        arrivals=_arrivals_of_all(tenants)
+        if own_arrivals
+        else _arrivals(table["arrivals"], recording),
+        lengths=Lengths("tenants", parts=tuple(tenant.lengths for tenant in tenants))
+        if tenants
+        else _lengths(table["lengths"], saved["lengths"], entries, recording),
         seed=table["seed"],
         equal_work_batch=table.get("equal_work_batch"),
         repeat_order=table.get("repeat_order", "in_place"),
+        recording=recording,
+        sessions=_sessions(table["sessions"]) if "sessions" in table else None,
+        tenants=tenants,
     )
 
 
-def _arrivals(table: Table) -> Arrivals:
-    return Arrivals(
-        kind=table["kind"],
+def _tenant(table: Table, workload: Table, recording: Recording | None) -> Tenant:
+    lengths = table.get("lengths", workload.get("lengths", {}))
+    return Tenant(
+        name=table["name"],
+        lengths=_lengths(lengths, lengths, workload["entries"], recording),
+        share=float(table.get("share", 1.0)),
+        arrivals=_arrivals(table["arrivals"], None) if "arrivals" in table else None,
+        priority=table.get("priority", 0),
+    )
+
+
+def _arrivals_of_all(tenants: Sequence[Tenant]) -> Arrivals:
+    rates = (_rate_per_s(tenant.arrivals) for tenant in tenants if tenant.arrivals)
+    return Arrivals("tenants", rate_per_s=sum(rates))
+
+
+def _rate_per_s(arrivals: Arrivals) -> float:
+    if arrivals.kind == "catalog" and not arrivals.rate_per_s:
+        return 1 / catalog.interarrival_table(arrivals.name or "").mean_s
+    return arrivals.rate_per_s
+
+
+def _arrivals(table: Table, recording: Recording | None) -> Arrivals:
+    kind = table["kind"]
+    made = Arrivals(
+        kind=kind,
         rate_per_s=float(table.get("rate_per_s", table.get("groups_per_s", 0.0))),
         times_s=tuple(float(time) for time in table.get("times_s", ())),
         group_size=table.get("group_size"),
+        cv=table.get("cv"),
+        shape=table.get("shape"),
+        name=table.get("name"),
+        profile=_profile(table["profile"]) if "profile" in table else None,
+        time_scale=float(table.get("time_scale", 1.0)),
+        recording=recording if kind == "trace" else None,
+        concurrency=table.get("concurrency", 0),
+        think_s=float(table.get("think_s", 0.0)),
+        think=table.get("think", "constant"),
+    )
+    return replace(made, rate_per_s=_rate_per_s(made)) if kind == "catalog" else made
+
+
+def _profile(table: Table) -> Profile:
+    stated = {
+        key: float(table[key])
+        for key in (
+            "amplitude",
+            "period_s",
+            "peak_s",
+            "factor",
+            "start_s",
+            "length_s",
+            "every_s",
+            "repeat_s",
+        )
+        if key in table
+    }
+    if table["kind"] == "sinusoid":
+        stated.setdefault("peak_s", stated["period_s"] / 4)
+    points = tuple((float(time), float(factor)) for time, factor in table.get("points", ()))
+    return Profile(table["kind"], points=points, **stated)
+
+
+def _sessions(table: Table) -> Sessions:
+    return Sessions(
+        turns=float(table.get("turns", table.get("mean_turns", 1))),
+        fixed="turns" in table,
+        think_s=float(table["think_s"]),
+        think=table["think"],
+        history=table["history"],
     )
 
 
-def _lengths(table: Table, saved: Table, entries: int) -> Lengths:
+def _lengths(table: Table, saved: Table, entries: int, recording: Recording | None) -> Lengths:
     return Lengths(
         kind=table["kind"],
         name=table.get("name"),
@@ -179,10 +309,13 @@ def _lengths(table: Table, saved: Table, entries: int) -> Lengths:
         min_output_tokens=table.get("min_output_tokens", 1),
         max_output_tokens=table.get("max_output_tokens"),
         max_prompt_tokens=table.get("max_prompt_tokens"),
+        recording=recording if table["kind"] == "trace" else None,
     )
 
 
 def _timing(table: Table) -> Timing:
+    if table["kind"] == "roofline":
+        return _roofline(table)
     cache_s = table["cache_ms"] / MS_PER_S
     if table["kind"] == "fixed":
         return FixedTiming(table["prompt_ms"] / MS_PER_S, table["token_ms"] / MS_PER_S, cache_s)
@@ -197,6 +330,22 @@ def _timing(table: Table) -> Timing:
         scaling=table["scaling"],
         source=table.get("source", STATED),
         degrees=tuple(_degree(each, table) for each in table.get("tensor_parallel", ())),
+    )
+
+
+def _roofline(table: Table) -> RooflineTiming:
+    """Return the roofline; a rate that is neither stated nor in the catalog is 0, and refused."""
+    return RooflineTiming(
+        flops_per_s=table.get("tflops", 0.0) * TERA,
+        bytes_per_s=table.get("memory_gb_per_s", 0.0) * GB,
+        arithmetic_efficiency=float(table.get("arithmetic_efficiency", 1.0)),
+        memory_efficiency=float(table.get("memory_efficiency", 1.0)),
+        link_bytes_per_s=table.get("device_link_gb_per_s", 0.0) * GB,
+        link_latency_s=table.get("device_link_latency_us", 0.0) / US_PER_S,
+        link_efficiency=float(table.get("device_link_efficiency", 1.0)),
+        step_overhead_s=table.get("step_overhead_us", 0.0) / US_PER_S,
+        layer_overhead_s=table.get("layer_overhead_us", 0.0) / US_PER_S,
+        source=table.get("source", STATED),
     )
 
 

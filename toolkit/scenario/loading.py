@@ -80,8 +80,10 @@ def _one(sources: Sources, variant: str | None) -> Scenario:
 
     stop_at(_of_the_words(user))
     resolved = resolve(user, partial(folder_of, stack), sources.fallback_name)
-    stop_at(resolved.findings)
-    scenario = build(resolved.document, resolved.saved, sources.path)
+    if resolved.findings or resolved.problems:
+        of_the_scenario = [located(finding, stack) for finding in resolved.findings]
+        raise sources.error((*of_the_scenario, *resolved.problems))
+    scenario = build(resolved.document, resolved.saved, sources.path, resolved.recording)
     stop_at(physics.check(scenario))
     return scenario
 

@@ -60,7 +60,13 @@ def stage_layers(layers: int, stages: int) -> tuple[int, ...]:
 
 def longest_tokens(lengths: Lengths, entries: int) -> tuple[int, int]:
     """Return the most prompt and output tokens that a request of these lengths can have."""
-    if lengths.kind == "pairs":
+    if lengths.kind == "tenants":
+        longest = [longest_tokens(part, entries) for part in lengths.parts]
+        return max(prompt for prompt, _ in longest), max(output for _, output in longest)
+    if lengths.recording is not None:
+        prompt = int(lengths.recording.prompt_tokens[:entries].max())
+        output = int(lengths.recording.output_tokens[:entries].max())
+    elif lengths.kind == "pairs":
         prompt = max(prompt for prompt, _ in lengths.pairs[:entries])
         output = max(output for _, output in lengths.pairs[:entries])
     elif lengths.kind == "fixed":
@@ -78,6 +84,8 @@ def longest_tokens(lengths: Lengths, entries: int) -> tuple[int, int]:
 def fit(scenario: Scenario) -> tuple[StageFit, ...]:
     """Return what every stage has to hold; empty where memory is not checked.
 
+    An engine fills whatever memory there is: see `toolkit.scenario.kv_room`.
+
     `exact`: weights in proportion to the stage's layers (embeddings spread
     likewise), and for each microbatch in flight the KV cache of those layers,
     padded to the longest request of the workload; prompt machines hold prompts
@@ -90,7 +98,7 @@ def fit(scenario: Scenario) -> tuple[StageFit, ...]:
     """
     model, memory_bytes = scenario.model, scenario.hardware.memory_bytes
     how = scenario.deployment.memory_fit
-    if how == "off" or model is None or memory_bytes is None:
+    if how == "off" or model is None or memory_bytes is None or scenario.deployment.engine:
         return ()
     stages = _exact if how == "exact" else _published
     return tuple(

@@ -7,12 +7,14 @@ second, prices dollars per hour.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from toolkit.recordings import Recording
     from toolkit.scenario.points import Sweep
 
 __all__ = [
@@ -20,15 +22,20 @@ __all__ = [
     "Assertion",
     "Degree",
     "Deployment",
+    "Engine",
     "FixedTiming",
     "Hardware",
     "Lengths",
     "Link",
     "Model",
+    "Profile",
     "Report",
+    "RooflineTiming",
     "Scenario",
+    "Sessions",
     "Slo",
     "TableTiming",
+    "Tenant",
     "Timing",
     "Trace",
     "Workload",
@@ -36,6 +43,7 @@ __all__ = [
 
 Discipline = Literal["event", "dejavu"]
 Level = Literal["full", "steps", "requests"]
+Router = Literal["round_robin", "shared_queue", "least_loaded", "shortest_queue", "power_of_two"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,15 @@ class Model:
     parameters: int
     bytes_per_parameter: float = 2.0
     bytes_per_kv_value: float = 2.0
+    active_parameters: int = 0
+    """Parameters one token passes through; 0 stands for all."""
+    experts: int = 0
+    """Routed experts of a layer; 0: a dense model."""
+    experts_active: int = 0
+    latent_attention: bool = False
+    """Keys and values are one latent (MLA): ``head_dim`` values a layer, held once."""
+    tied_embeddings: bool = False
+    """Embedding and output head are one table."""
     dejavu_weights_gb: int | None = None
     """Weights as the published sweep rounds them, GB."""
     dejavu_kv_gb_per_token: float | None = None
@@ -65,8 +82,17 @@ class Model:
 
     @property
     def kv_bytes_per_token(self) -> float:
-        """Bytes of KV cache per token, all layers: 2 x layers x kv heads x head dim x bytes."""
-        return 2 * self.layers * self.kv_heads * self.head_dim * self.bytes_per_kv_value
+        """Bytes of KV cache per token, all layers: 2 x layers x kv heads x head dim x bytes.
+
+        Once rather than twice where keys and values are one latent.
+        """
+        values = (1 if self.latent_attention else 2) * self.kv_heads * self.head_dim
+        return self.layers * values * self.bytes_per_kv_value
+
+    def __post_init__(self) -> None:
+        """Let every parameter be active unless said otherwise."""
+        if not self.active_parameters:
+            object.__setattr__(self, "active_parameters", self.parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +125,34 @@ class Hardware:
 
 
 @dataclass(frozen=True, slots=True)
+class Engine:
+    """How a replica with continuous batching forms its steps, and its KV memory."""
+
+    tensor_parallel: int | None = None
+    """Stated devices of a replica; None: those of a machine."""
+    max_num_seqs: int = 256
+    """Most requests in a batch."""
+    max_num_batched_tokens: int = 8192
+    """Most tokens of a step: one for each decode, the rest for prompts."""
+    chunked_prefill: bool = True
+    step_order: Literal["decode_first", "prefill_first"] = "decode_first"
+    queue_order: Literal["fcfs", "priority", "shortest_first"] = "fcfs"
+    max_waiting: int | None = None
+    """Requests that may wait at a replica; None: as many as come."""
+    kv_block_tokens: int = 16
+    kv_blocks: int | None = None
+    """Stated blocks of a replica; None: what memory leaves room for."""
+    memory_utilisation: float = 0.9
+    activations_bytes: float | None = None
+    """Memory of a machine kept for activations; None: an estimate."""
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """How the machines are put to work."""
 
     kind: Literal["pipeline", "disaggregated"]
-    batching: Literal["microbatch"] = "microbatch"
+    batching: Literal["microbatch", "continuous"] = "microbatch"
     data_parallel: int = 1
     prompt_machines: int = 0
     token_machines: int = 0
@@ -112,7 +161,7 @@ class Deployment:
     """Most microbatches in a pipeline at once; None: as many as it has stages."""
     max_wait_s: float | None = None
     """Longest wait of a microbatch for more requests; None: until it is full."""
-    router: Literal["round_robin", "shared_queue"] = "round_robin"
+    router: Router = "round_robin"
     activations: bool = True
     transfer: Literal["whole", "layerwise"] = "layerwise"
     transfer_time_s: float | None = None
@@ -122,11 +171,44 @@ class Deployment:
     kv_buffer_bytes: float = 0.0
     """Room for KV caches beside the token machines' device memory."""
     memory_fit: Literal["exact", "dejavu", "off"] = "exact"
+    engine: Engine | None = None
+    """How each replica batches; there where ``batching`` is ``continuous``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How a rate changes over time: a factor on it, at every moment from 0 on.
+
+    ``sinusoid``: 1 + amplitude x cos(2 pi (t - peak) / period).  ``spikes``:
+    ``factor`` for ``length_s`` from ``start_s`` on, again every ``every_s``.
+    ``steps``: of each (time, factor) the factor from its time on; from
+    ``repeat_s`` they begin again.
+    """
+
+    kind: Literal["sinusoid", "spikes", "steps"]
+    amplitude: float = 0.0
+    period_s: float = 0.0
+    peak_s: float = 0.0
+    factor: float = 1.0
+    start_s: float = 0.0
+    length_s: float = 0.0
+    every_s: float | None = None
+    points: tuple[tuple[float, float], ...] = ()
+    repeat_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
     """When entries arrive.
+
+    ``poisson``, ``gamma``, ``weibull``, ``constant`` and ``catalog`` are
+    renewal processes: independent gaps of that distribution (``catalog``: of
+    the quantile table `name`) with mean 1 / ``rate_per_s``, and, with a
+    ``profile``, a rate that changes.  ``trace`` takes the times of
+    ``recording``, times ``time_scale``, or stretched to the mean
+    ``rate_per_s``.  ``closed_loop``: ``concurrency`` clients, each of whom
+    sends its next request ``think_s`` after an answer.  ``tenants``: each
+    tenant's own.
 
     ``groups`` is the published simulators' process: groups of ``group_size``
     entries at once (None: one per machine), exponential gaps at
@@ -134,10 +216,33 @@ class Arrivals:
     ``entries % group_size`` entries at 0.
     """
 
-    kind: Literal["at_zero", "poisson", "times", "groups"]
+    kind: Literal[
+        "at_zero",
+        "poisson",
+        "gamma",
+        "weibull",
+        "constant",
+        "catalog",
+        "times",
+        "trace",
+        "groups",
+        "closed_loop",
+        "tenants",
+    ]
     rate_per_s: float = 0.0
     times_s: tuple[float, ...] = ()
     group_size: int | None = None
+    cv: float | None = None
+    """Coefficient of variation of the gaps."""
+    shape: float | None = None
+    """Weibull shape parameter, in place of the CV."""
+    name: str | None = None
+    profile: Profile | None = None
+    time_scale: float = 1.0
+    recording: Recording | None = None
+    concurrency: int = 0
+    think_s: float = 0.0
+    think: Literal["constant", "exponential"] = "constant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +252,11 @@ class Lengths:
     ``catalog``: drawn from the named quantile table by a Gaussian copula,
     unless ``prompt_tokens`` or ``output_tokens`` fixes that side.  ``fixed``:
     both fixed.  ``pairs``: ``pairs`` holds [prompt, output] in order.
+    ``trace``: those of ``recording``.  ``tenants``: ``parts`` holds each
+    tenant's own.
     """
 
-    kind: Literal["catalog", "fixed", "pairs"]
+    kind: Literal["catalog", "fixed", "pairs", "trace", "tenants"]
     name: str | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
@@ -158,6 +265,38 @@ class Lengths:
     min_output_tokens: int = 1
     max_output_tokens: int | None = None
     max_prompt_tokens: int | None = None
+    recording: Recording | None = None
+    parts: tuple[Lengths, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Conversations: a session's next turn is sent ``think_s`` after the answer to the last.
+
+    ``turns`` is the mean number of turns; ``fixed``: every session has as many,
+    else geometrically distributed.
+    """
+
+    turns: float
+    fixed: bool
+    think_s: float = 0.0
+    think: Literal["constant", "exponential"] = "constant"
+    history: bool = True
+    """Whether a prompt holds the prompts and answers of the turns before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Who sends: a share of the arrivals, or arrivals of its own, and lengths.
+
+    ``arrivals`` is None where all tenants share those of the workload.
+    """
+
+    name: str
+    lengths: Lengths
+    share: float = 1.0
+    arrivals: Arrivals | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +311,10 @@ class Workload:
     equal_work_batch: int | None = None
     """Each entry is repeated equal_work_batch / microbatch_size times."""
     repeat_order: Literal["in_place", "tiled", "shuffled"] = "in_place"
+    recording: Recording | None = None
+    """The requests of ``workload.requests``, from which lengths, arrivals or both are taken."""
+    sessions: Sessions | None = None
+    tenants: tuple[Tenant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +360,37 @@ class TableTiming:
     kind: Literal["table"] = "table"
 
 
-Timing = FixedTiming | TableTiming
+@dataclass(frozen=True, slots=True)
+class RooflineTiming:
+    """Peak rates of one device, the share of them that is reached, and what a step adds.
+
+    ``flops_per_s`` at the weights' format, ``bytes_per_s`` of its memory,
+    ``link_...`` between the devices of a machine.
+    """
+
+    flops_per_s: float
+    bytes_per_s: float
+    arithmetic_efficiency: float = 1.0
+    memory_efficiency: float = 1.0
+    link_bytes_per_s: float = math.inf
+    link_latency_s: float = 0.0
+    link_efficiency: float = 1.0
+    step_overhead_s: float = 0.0
+    layer_overhead_s: float = 0.0
+    cache_s: float = 0.0
+    source: str = ""
+    kind: Literal["roofline"] = "roofline"
+
+    def without_memory(self) -> RooflineTiming:
+        """Return the roof of arithmetic alone."""
+        return replace(self, bytes_per_s=math.inf)
+
+    def without_arithmetic(self) -> RooflineTiming:
+        """Return the roof of memory traffic alone."""
+        return replace(self, flops_per_s=math.inf)
+
+
+Timing = FixedTiming | TableTiming | RooflineTiming
 
 
 @dataclass(frozen=True, slots=True)

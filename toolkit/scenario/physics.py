@@ -8,16 +8,15 @@ then workload and times, then memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
 
+from toolkit.scenario import demand
+from toolkit.scenario import engine_physics as engine
+from toolkit.scenario.demand import LONGEST_S, served_entries
 from toolkit.scenario.memory import StageFit, fit, longest_tokens
-from toolkit.scenario.model import FixedTiming, Scenario, TableTiming
+from toolkit.scenario.model import FixedTiming, RooflineTiming, Scenario, TableTiming
 from toolkit.scenario.validate import Finding
 
 __all__ = ["MEMORY", "check", "served_entries"]
-
-LONGEST_S = 3e9
-"""Longest run, seconds, whose nanoseconds the trace's clock holds with room to spare: 95 years."""
 
 MEMORY = ("deployment",)
 """Where it is said that a model does not fit; nothing else stands there."""
@@ -32,14 +31,6 @@ def check(scenario: Scenario) -> list[Finding]:
         if found:
             return found
     return []
-
-
-def served_entries(scenario: Scenario) -> int:
-    """Return how many entries a deployment serves, repetition for equal work included."""
-    workload = scenario.workload
-    if workload.equal_work_batch is None:
-        return workload.entries
-    return workload.entries * workload.equal_work_batch // scenario.deployment.microbatch_size
 
 
 # -- machines and stages -----------------------------------------------------------------------
@@ -108,40 +99,6 @@ def _equal_work_divides(scenario: Scenario) -> Iterator[Finding]:
 # -- workload and times ------------------------------------------------------------------------
 
 
-def _a_pair_for_each_entry(scenario: Scenario) -> Iterator[Finding]:
-    lengths, entries = scenario.workload.lengths, scenario.workload.entries
-    if lengths.kind == "pairs" and len(lengths.pairs) < entries:
-        expected = f"expected at most as many entries as there are pairs, {len(lengths.pairs)}"
-        yield Finding(("workload", "entries"), expected, f"{entries}")
-
-
-def _arrivals_are_possible(scenario: Scenario) -> Iterator[Finding]:
-    workload = scenario.workload
-    arrivals = workload.arrivals
-    if arrivals.kind == "times":
-        times = arrivals.times_s
-        where = ("workload", "arrivals", "times_s")
-        if len(times) != workload.entries:
-            expected = f"expected a time for each of the {workload.entries} entries"
-            yield Finding(where, expected, f"{len(times)} times")
-        late = next((i for i, (a, b) in enumerate(pairwise(times)) if b < a), None)
-        if late is not None:
-            got = f"{times[late]:g} s, then {times[late + 1]:g} s at index {late + 1}"
-            yield Finding(where, "expected ascending times", got)
-    elif arrivals.rate_per_s > 0:
-        entries = served_entries(scenario)
-        size = scenario.deployment.microbatch_size if workload.entry == "microbatch" else 1
-        poisson = arrivals.kind == "poisson"
-        last_s = entries * (size if poisson else 1) / arrivals.rate_per_s
-        if last_s > LONGEST_S:
-            key = "rate_per_s" if poisson else "groups_per_s"
-            yield Finding(
-                ("workload", "arrivals", key),
-                f"expected a rate at which the last entry arrives within {LONGEST_S:g} s",
-                f"{arrivals.rate_per_s:g} per second: about {last_s:.3g} s",
-            )
-
-
 def _microbatches_arrive_full(scenario: Scenario) -> Iterator[Finding]:
     if scenario.workload.entry == "microbatch" and scenario.deployment.max_wait_s is not None:
         yield Finding(
@@ -159,19 +116,6 @@ def _window_and_percentiles_ascend(scenario: Scenario) -> Iterator[Finding]:
     if list(percentiles) != sorted(set(percentiles)):
         got = ", ".join(f"{each:g}" for each in percentiles)
         yield Finding(("report", "percentiles"), "expected ascending percentiles", got)
-
-
-def _output_bounds_ascend(scenario: Scenario) -> Iterator[Finding]:
-    lengths = scenario.workload.lengths
-    if (
-        lengths.max_output_tokens is not None
-        and lengths.max_output_tokens < lengths.min_output_tokens
-    ):
-        yield Finding(
-            ("workload", "lengths", "max_output_tokens"),
-            f"expected at least min_output_tokens, {lengths.min_output_tokens}",
-            f"{lengths.max_output_tokens}",
-        )
 
 
 def _table_is_sound(scenario: Scenario) -> Iterator[Finding]:
@@ -241,8 +185,10 @@ def _anything_late(scenario: Scenario) -> bool:
     if scenario.deployment.kind == "disaggregated" and scenario.timing.cache_s > 0:
         return True
     arrivals = scenario.workload.arrivals
+    if arrivals.recording is not None and arrivals.recording.arrival_ns is not None:
+        return bool(arrivals.recording.arrival_ns[: scenario.workload.entries].any())
     if arrivals.kind != "groups":
-        return arrivals.kind == "poisson" or any(arrivals.times_s)
+        return arrivals.kind not in {"at_zero", "times"} or any(arrivals.times_s)
     size = arrivals.group_size or scenario.hardware.machines // scenario.deployment.data_parallel
     return arrivals.rate_per_s > 0 and _entries_of_a_part(scenario) // size > 1
 
@@ -271,6 +217,9 @@ def _discipline_goes(scenario: Scenario) -> Iterator[Finding]:
     if scenario.workload.entry != "microbatch":
         expected = f'expected "microbatch" {cause}'
         yield Finding(("workload", "entry"), expected, f'"{scenario.workload.entry}"')
+    if scenario.workload.tenants:
+        expected = f"does not go with tenants {cause}, whose programs know none"
+        yield Finding(("simulation", "discipline"), expected, way_out='use discipline = "event"')
     if scenario.deployment.activations:
         yield Finding(
             ("deployment", "activations"),
@@ -319,6 +268,8 @@ def _clock_holds_the_run(scenario: Scenario) -> Iterator[Finding]:
         scenario.prompt_stages,
         scenario.token_stages,
     )
+    if isinstance(timing, RooflineTiming):
+        return  # a step of a model that fits its memory takes no more than minutes
     if isinstance(timing, FixedTiming):
         prompt_s, token_s = timing.prompt_s * prompt_stages, timing.token_s * token_stages
     else:
@@ -386,17 +337,18 @@ _COUNTS: tuple[Check, ...] = (
     _idle_takes_no_more_than_work,
     _equal_work_divides,
     _window_and_percentiles_ascend,
-    _output_bounds_ascend,
-    _a_pair_for_each_entry,
+    demand.of_counts,
+    *engine.COUNTS,
 )
 _WORK: tuple[Check, ...] = (
     _discipline_goes,
-    _arrivals_are_possible,
+    demand.of_arrivals,
     _microbatches_arrive_full,
     _table_is_sound,
     _time_passes,
     _enough_entries,
     _transfers_are_possible,
     _memory_check_is_possible,
+    *engine.WORK,
 )
-_ROOM: tuple[Check, ...] = (_clock_holds_the_run, _model_fits)
+_ROOM: tuple[Check, ...] = (_clock_holds_the_run, _model_fits, *engine.ROOM)

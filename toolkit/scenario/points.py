@@ -234,6 +234,9 @@ class _Bases:
         # A key whose table is swept as a whole may be replaced together with it.
         within = [key for key in family.keys if f"{key.rpartition('.')[0]}" in family.keys]
         self._plain = AS_WRITTEN - set(within)
+        written = merged((*sources.layers, *family.layers, *sources.sets))
+        if value_at(written, ("workload", "requests", "kind")) == "servegen":
+            self._plain -= {"workload.seed"}  # its requests are drawn when they are read
 
     def base(self, settings: Mapping[str, Any]) -> _Base:
         """Return what these settings have in common with all that take the same choices."""
@@ -277,7 +280,9 @@ class _Bases:
         self._stop_at(list(known_names(user)), stack)
         resolved = resolve(user, partial(folder_of, stack), sources.fallback_name)
         self._stop_at(resolved.findings, stack)
-        scenario = build(resolved.document, resolved.saved, sources.path)
+        if resolved.problems:
+            raise sources.error(resolved.problems)
+        scenario = build(resolved.document, resolved.saved, sources.path, resolved.recording)
         plain: set[KeyPath] = {tuple(key.split(".")) for key in settings if key in self._plain}
         return _Base(scenario, resolved.document, _digest(resolved.saved, plain))
 

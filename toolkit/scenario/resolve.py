@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolkit import catalog
-from toolkit.errors import InputError
+from toolkit.errors import InputError, Problem
 from toolkit.scenario.inputs import Inputs, read_inputs
 from toolkit.scenario.layers import Layer, overlay
 from toolkit.scenario.schema import defaults, ordered
 from toolkit.scenario.toml import KeyPath, value_at
 from toolkit.scenario.validate import Finding
+
+if TYPE_CHECKING:
+    from toolkit.recordings import Recording
 
 __all__ = ["FROM_ENTRY", "Resolved", "known_names", "resolve"]
 
@@ -45,6 +48,27 @@ FROM_ENTRY = {
 }
 """Keys of the scenario that a catalog entry fills, and the entry's own names for them."""
 
+ROOFLINE_MODEL = (
+    "active_parameters",
+    "experts",
+    "experts_active",
+    "attention",
+    "tied_embeddings",
+)
+"""Figures of a model that only the roofline asks for, save where they change its KV cache."""
+
+ROOFLINE_DEVICE = {
+    "memory_gb_per_s": "memory_gb_per_s",
+    "device_link_gb_per_s": "gpu_link_gb_per_s",
+    "device_link_latency_us": "gpu_link_latency_us",
+    "arithmetic_efficiency": "arithmetic_efficiency",
+    "memory_efficiency": "memory_efficiency",
+    "device_link_efficiency": "gpu_link_efficiency",
+    "step_overhead_us": "step_overhead_us",
+    "layer_overhead_us": "layer_overhead_us",
+}
+"""Keys of a roofline that the device's catalog entry fills, and the entry's names for them."""
+
 _SELF_SUFFICIENT: Mapping[KeyPath, tuple[str, ...]] = {
     ("model", "use"): ("layers", "hidden", "heads", "vocab", "parameters"),
     ("hardware", "machine"): ("device", "devices_per_machine", "memory_gb_per_machine"),
@@ -62,8 +86,24 @@ _LOOKUPS: Mapping[KeyPath, Callable[[str], object]] = {
     ("hardware", "device"): catalog.device,
     ("hardware", "link", "name"): catalog.link,
     ("workload", "lengths", "name"): catalog.length_table,
+    ("workload", "arrivals", "name"): catalog.interarrival_table,
     ("timing", "name"): catalog.timing_table,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of table of the catalog from which something is drawn."""
+
+    name: str
+    look_up: Callable[[str], catalog.LengthTable | catalog.InterarrivalTable]
+
+
+_TABLES: Mapping[str, _Kind] = {
+    "lengths": _Kind("length table", catalog.length_table),
+    "arrivals": _Kind("inter-arrival table", catalog.interarrival_table),
+}
+"""By the part of a workload that is drawn from one."""
 
 
 @dataclass(slots=True)
@@ -79,15 +119,23 @@ class Resolved:
     below: tuple[Layer, ...]
     above: tuple[Layer, ...]
     findings: list[Finding]
+    problems: tuple[Problem, ...] = ()
+    """What is wrong inside files, each with its own file and line."""
+    recording: Recording | None = None
+    """The content of the file of ``workload.requests``."""
 
 
 def resolve(
     user: Mapping[str, Any], folder_of: Callable[[KeyPath], Path], fallback_name: str
 ) -> Resolved:
     """Return what the user wrote, resolved; `user` is expected to keep to the schema."""
-    user = _long_form(user)
+    user = _with_tables_of_tenants(_long_form(user))
     findings = list(known_names(user))
     inputs = read_inputs(user, folder_of)
+    if inputs.recording is not None:
+        values = inputs.values.setdefault("workload", {})
+        values.update(_taken_from(inputs.recording, user["workload"]))
+        findings += _arrivals_are_said(inputs.recording, user["workload"])
     findings += inputs.findings
 
     from_catalog = _catalog_layer(user)
@@ -95,19 +143,26 @@ def resolve(
     stated = overlay(overlay(from_catalog.values, inputs.values), user)
     plain = Layer("default", defaults(stated), label="schema")
     document = overlay(plain.values, stated)
-    derived = _derived(document, fallback_name)
+    derived = _derived(document, fallback_name, inputs.recording)
     document = ordered(overlay(derived.values, document))
     if max_entries := document["workload"].pop("max_entries", None):
         entries = document["workload"].get("entries", max_entries)
         document["workload"]["entries"] = min(entries, max_entries)
-    lengths = document["workload"]["lengths"]
+    lengths = document["workload"].get("lengths", {})
     if "pairs" in lengths and "entries" in document["workload"]:
         lengths["pairs"] = lengths["pairs"][: document["workload"]["entries"]]
-    elif not findings and "entries" not in document["workload"]:
+    elif not findings and not inputs.problems and "entries" not in document["workload"]:
         cause = f'missing; required because lengths.kind = "{lengths["kind"]}"'
+        cause = cause if "tenant" not in user["workload"] else "missing; required with tenants"
         findings.append(Finding(("workload", "entries"), cause, "", "entries: number of entries"))
     return Resolved(
-        document, _saved(document, inputs), (derived, plain, from_catalog), (from_files,), findings
+        document,
+        _saved(document, inputs),
+        (derived, plain, from_catalog),
+        (from_files,),
+        findings,
+        tuple(inputs.problems),
+        inputs.recording,
     )
 
 
@@ -128,6 +183,7 @@ def known_names(user: Mapping[str, Any]) -> Iterator[Finding]:
             written = path if value_at(user, path) else path[:-1]  # link = "name"
             yield Finding(written, problem.expected, f'"{name}"', problem.way_out)
     yield from _missing_price(user)
+    yield from _names_of_tenants(full)
     yield from _changed_table(user)
 
 
@@ -152,20 +208,75 @@ def _missing_price(user: Mapping[str, Any]) -> Iterator[Finding]:
     )
 
 
+def _tables_of_tenants(user: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
+    """Yield the tables of lengths and arrivals of every tenant, with their key paths."""
+    tenants = value_at(user, ("workload", "tenant"))
+    for index, tenant in enumerate(tenants if isinstance(tenants, list) else ()):
+        for part in _TABLES:
+            table = tenant.get(part) if isinstance(tenant, Mapping) else None
+            if isinstance(table, Mapping):
+                yield ("workload", "tenant", index, part), table
+
+
 def _changed_table(user: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield that a length table is another one than when the scenario was resolved."""
-    lengths = value_at(user, ("workload", "lengths"))
-    if not isinstance(lengths, Mapping) or "table_sha256" not in lengths:
-        return
-    was, name = lengths["table_sha256"], lengths.get("name")
-    known = {entry.name for entry in catalog.entries("length table")}
-    if name in known and catalog.length_table(name).sha256 != was:
-        digest = catalog.length_table(name).sha256
+    """Yield that a table of the catalog is another one than when the scenario was resolved."""
+    tables = [(("workload", part), value_at(user, ("workload", part))) for part in _TABLES]
+    for path, table in (*tables, *_tables_of_tenants(user)):
+        if not isinstance(table, Mapping) or "table_sha256" not in table:
+            continue
+        kind, was, name = _TABLES[str(path[-1])], table["table_sha256"], table.get("name")
+        known = {entry.name for entry in catalog.entries(kind.name)}
+        if name in known and kind.look_up(str(name)).sha256 != was:
+            digest = kind.look_up(str(name)).sha256
+            yield Finding(
+                (*path, "table_sha256"),
+                f"expected the {kind.name} the scenario was resolved with",
+                f"another content of {name} (sha256 {digest[:12]}, was {str(was)[:12]})",
+                "remove it to take the table as it is now",
+            )
+
+
+def _names_of_tenants(user: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield the catalog names that tenants use and nobody knows."""
+    for path, table in _tables_of_tenants(user):
+        if isinstance(name := table.get("name"), str) and name:
+            try:
+                _TABLES[str(path[-1])].look_up(name)
+            except InputError as error:
+                problem = error.problems[0]
+                yield Finding((*path, "name"), problem.expected, f'"{name}"', problem.way_out)
+
+
+def _with_tables_of_tenants(user: dict[str, Any]) -> dict[str, Any]:
+    """Return the document with the digest of every table that a tenant names."""
+    if not list(_tables_of_tenants(user)) or list(_names_of_tenants(user)):
+        return user
+    tenants = [dict(tenant) for tenant in user["workload"]["tenant"]]
+    for path, table in _tables_of_tenants(user):
+        if "name" in table:
+            index, part = path[-2:]
+            digest = _TABLES[str(part)].look_up(table["name"]).sha256
+            tenants[index][part] = {**table, "table_sha256": table.get("table_sha256", digest)}  # type: ignore[index]
+    return {**user, "workload": {**user["workload"], "tenant": tenants}}
+
+
+def _taken_from(recording: Recording, workload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what recorded requests say where the scenario says nothing."""
+    taken = {}
+    if "lengths" not in workload:
+        taken["lengths"] = {"kind": "trace"}
+    if "arrivals" not in workload and recording.arrival_ns is not None:
+        taken["arrivals"] = {"kind": "trace"}
+    return taken
+
+
+def _arrivals_are_said(recording: Recording, workload: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield that neither file nor scenario says when requests arrive: nothing is assumed."""
+    if "arrivals" not in workload and recording.arrival_ns is None:
         yield Finding(
-            ("workload", "lengths", "table_sha256"),
-            "expected the length table the scenario was resolved with",
-            f"another content of {name} (sha256 {digest[:12]}, was {str(was)[:12]})",
-            "remove it to take the table as it is now",
+            ("workload", "arrivals"),
+            "missing; required because the recorded requests have no arrival times",
+            way_out='say how they arrive, kind = "at_zero" if all at once',
         )
 
 
@@ -201,12 +312,20 @@ def _catalog_layer(user: Mapping[str, Any]) -> Layer:
         if kind == "machine" and entry:
             _put_price(user, entry, put)
     _put_power(user, put)
+    if (entry := _entry("model", value_at(user, ("model", "use")))) is not None:
+        roofline = value_at(user, ("timing", "kind")) == "roofline"
+        for key in ROOFLINE_MODEL:
+            latent = key == "attention" and entry.figures.get(key) == "MLA"
+            if key in entry.figures and (roofline or latent):
+                put(("model", key), entry.figures[key], _note(entry, key))
     _put_timing(user, put)
-    name = value_at(user, ("workload", "lengths", "name"))
-    if isinstance(name, str) and not list(known_names(user)):
-        table = catalog.length_table(name)
-        note = f"{name}: {table.source} ({table.confidence})"
-        put(("workload", "lengths", "table_sha256"), table.sha256, note)
+    _put_roofline(user, put)
+    for part, of in _TABLES.items():
+        name = value_at(user, ("workload", part, "name"))
+        if isinstance(name, str) and not list(known_names(user)):
+            table = of.look_up(name)
+            note = f"{name}: {table.source} ({table.confidence})"
+            put(("workload", part, "table_sha256"), table.sha256, note)
     return Layer("catalog", values, notes=notes)
 
 
@@ -269,6 +388,37 @@ def _put_timing(user: Mapping[str, Any], put: Put) -> None:
     put(("timing", "source"), f"{table.source} ({table.confidence})", note)
 
 
+def _put_roofline(
+    user: Mapping[str, Any], put: Callable[[tuple[str, ...], Any, str], None]
+) -> None:
+    """Put the rates and efficiencies of the machine's device, as far as the catalog has them."""
+    if value_at(user, ("timing", "kind")) != "roofline":
+        return
+    machine = _entry("machine", value_at(user, ("hardware", "machine")))
+    name = value_at(user, ("hardware", "device")) or (machine and machine.figures.get("device"))
+    device = _entry("device", name)
+    if device is None:
+        return
+    for key, figure in ROOFLINE_DEVICE.items():
+        if figure in device.figures:
+            put(("timing", key), device.figures[figure], _note(device, figure))
+    put(("timing", "source"), f"{device.name} of the catalog", _note(device, "memory_gb_per_s"))
+    parameter = value_at(user, ("model", "bytes_per_parameter"))
+    for figure in _arithmetic(2.0 if parameter is None else parameter):
+        if figure in device.figures:
+            put(("timing", "tflops"), device.figures[figure], _note(device, figure))
+            break
+
+
+def _arithmetic(bytes_per_parameter: Any) -> tuple[str, ...]:
+    """Return the arithmetic that weights of a format run on, best first.
+
+    8-bit weights run on 8-bit units; smaller ones are unpacked to 16 bits.
+    """
+    eight_bits = bytes_per_parameter == 1
+    return (*(("fp8_tflops", "int8_tops") if eight_bits else ()), "bf16_tflops", "fp16_tflops")
+
+
 def _entry(kind: str, name: Any) -> catalog.Entry | None:
     known = {entry.name: entry for entry in catalog.entries(kind)}
     return known.get(name) if isinstance(name, str) else None
@@ -279,7 +429,7 @@ def _note(entry: catalog.Entry, key: str) -> str:
     return f"{entry.name}: {source.source} ({source.confidence})"
 
 
-def _derived(document: Mapping[str, Any], fallback_name: str) -> Layer:
+def _derived(document: Mapping[str, Any], fallback_name: str, recording: Recording | None) -> Layer:
     """Return the defaults that follow from other values of the document."""
     values: dict[str, Any] = {"name": fallback_name, "workload": {}, "deployment": {}}
     notes: dict[KeyPath, str] = {("name",): "the file's name"}
@@ -296,6 +446,9 @@ def _derived(document: Mapping[str, Any], fallback_name: str) -> Layer:
         notes["model", "head_dim"] = "hidden / heads"
 
     workload = document["workload"]
+    if recording is not None:
+        values["workload"]["entries"] = len(recording)
+        notes["workload", "entries"] = "as many as requests are recorded"
     for path in (("lengths", "pairs"), ("arrivals", "times_s")):
         listed = value_at(workload, path)
         if isinstance(listed, list) and "entries" not in values["workload"]:
@@ -307,8 +460,9 @@ def _derived(document: Mapping[str, Any], fallback_name: str) -> Layer:
     fits = bool(model) and "memory_gb_per_machine" in hardware
     values["deployment"]["memory_fit"] = "exact" if fits else "off"
     notes["deployment", "memory_fit"] = "" if fits else "model or memory is unknown"
-    values["deployment"]["activations"] = event and bool(model) and "link" in hardware
-    notes["deployment", "activations"] = "true with a model, a link and the event discipline"
+    if deployment.get("batching") != "continuous":
+        values["deployment"]["activations"] = event and bool(model) and "link" in hardware
+        notes["deployment", "activations"] = "true with a model, a link and the event discipline"
     cache_ms = document["timing"].get("cache_ms", 0)
     if event and deployment["kind"] == "disaggregated" and cache_ms:
         values["deployment"]["transfer_time_ms"] = cache_ms
@@ -325,6 +479,6 @@ def _saved(document: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
         for part in tables:
             place[part] = dict(place[part])  # type: ignore[index]
             place = place[part]  # type: ignore[index]
-        del place[key]  # type: ignore[arg-type]
+        place.pop(key, None)  # type: ignore[arg-type]
         place["file"] = file
     return saved

@@ -39,7 +39,12 @@ class Finding:
 def check(document: Mapping[str, Any]) -> list[Finding]:
     """Return everything the schema has against a document, at most one finding a key."""
     found = _first_of_each(
-        (*_not_finite(document), *_out_of_place(document), *_broken_rules(document))
+        (
+            *_not_finite(document),
+            *_out_of_place(document),
+            *_broken_rules(document),
+            *_without_lengths(document),
+        )
     )
     return found or [*_neither_file_nor_inline(document), *_no_assertion(document)]
 
@@ -113,6 +118,9 @@ def _out_of_place(value: Any, path: KeyPath = ()) -> Iterator[Finding]:
         if key in not_here:
             yield Finding((*path, key), f"does not go with {not_here[key]}", way_out="remove it")
         yield from _out_of_place(each, (*path, key))
+        if isinstance(each, list):
+            for index, item in enumerate(each):
+                yield from _out_of_place(item, (*path, key, index))
 
 
 def _broken_rules(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -143,10 +151,22 @@ def _within_64_bits(value: Any) -> Any:
     return value
 
 
+def _without_lengths(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield that nothing says how long prompts and answers are."""
+    workload = document.get("workload")
+    if not isinstance(workload, Mapping) or {"lengths", "requests"} & workload.keys():
+        return
+    tenants = workload.get("tenant", ())
+    if not tenants or not all(isinstance(each, Mapping) and "lengths" in each for each in tenants):
+        about = schema_at(("workload", "lengths"))["description"]
+        yield Finding(("workload", "lengths"), "missing", way_out=f"lengths: {about}")
+
+
 def _neither_file_nor_inline(document: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what is missing where content may stand inline, in a file, or in the catalog."""
-    lengths, timing = document["workload"]["lengths"], document["timing"]
-    arrivals = document["workload"].get("arrivals", {})
+    workload, timing = document["workload"], document["timing"]
+    lengths, arrivals = workload.get("lengths", {}), workload.get("arrivals", {})
+    yield from _requests_are_there(workload)
     for table, path, kind, key in (
         (lengths, ("workload", "lengths"), "pairs", "pairs"),
         (arrivals, ("workload", "arrivals"), "times", "times_s"),
@@ -183,6 +203,43 @@ def _no_assertion(document: Mapping[str, Any]) -> Iterator[Finding]:
             except ConditionError as error:
                 got = json.dumps(each["metric"], ensure_ascii=False)
                 yield Finding((*place, "metric"), f"no condition: {error}", got)
+
+
+def _requests_are_there(workload: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what does not go together in recorded requests, sessions and tenants."""
+    requests, sessions = workload.get("requests"), workload.get("sessions")
+    path: KeyPath = ("workload", "requests")
+    if requests is not None and not {"file", "recorded"} & requests.keys():
+        about = schema_at((*path, "file"))["description"]
+        yield Finding((*path, "file"), "missing", way_out=f"file: {about}")
+    window = (requests or {}).get("window_s")
+    if window is not None and window[0] >= window[1]:
+        got = f"{window[0]:g} to {window[1]:g}"
+        yield Finding((*path, "window_s"), "expected a start before the end", got)
+    if sessions is not None and ("turns" in sessions) == ("mean_turns" in sessions):
+        expected = "expected one of turns and mean_turns"
+        yield Finding(("workload", "sessions", "turns"), expected)
+    if "tenant" in workload and requests is not None:
+        expected = "does not go with requests, which name their tenants themselves"
+        yield Finding(("workload", "tenant"), expected, way_out="remove one of the two")
+    for key in ("tenant", "requests"):
+        if key in workload and sessions is not None:
+            expected = f"does not go with {key} yet"
+            yield Finding(("workload", "sessions"), expected, way_out="remove one of the two")
+    yield from _one_arrival_process(workload)
+
+
+def _one_arrival_process(workload: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what would not count beside tenants with arrivals of their own."""
+    tenants = workload.get("tenant", ())
+    own = [index for index, tenant in enumerate(tenants) if "arrivals" in tenant]
+    for index in own:
+        if "share" in tenants[index]:
+            path: KeyPath = ("workload", "tenant", index, "share")
+            yield Finding(path, "does not go with arrivals of its own", way_out="remove it")
+    if own and workload.get("arrivals", {}).get("kind", "at_zero") != "at_zero":
+        expected = "does not go with tenants that have arrivals of their own"
+        yield Finding(("workload", "arrivals"), expected, way_out="remove it")
 
 
 def _unknown_keys(path: KeyPath, error: ValidationError) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from toolkit.errors import FaultError, InputError
 from toolkit.scenario.model import Scenario
 from toolkit.simulator.layout import Layout, lay_out
-from toolkit.simulator.outcome import Lanes, Outcome, Totals, assign_lanes, counters
+from toolkit.simulator.outcome import Lanes, Outcome, Totals, assign_lanes
 from toolkit.simulator.spans import SpanSorter
 from toolkit.trace.columns import Chunk
 from toolkit.workload import Requests, build
@@ -30,6 +30,7 @@ class _Run(Protocol):
     def waits(self) -> Iterator[Chunk]: ...
     def outcome(self) -> Outcome: ...
     def add_totals(self, totals: Totals) -> None: ...
+    def counters(self, outcome: Outcome) -> Iterator[Chunk]: ...
     def spans(self, sorter: SpanSorter) -> Iterator[int]: ...
     @property
     def leads(self) -> npt.NDArray[np.int64]: ...
@@ -83,14 +84,19 @@ def simulate(
     else:
         deque(run.waits(), maxlen=0)
     outcome = run.outcome()
-    if np.any(outcome.finish < requests.arrival_ns):
-        lost = int(np.argmax(outcome.finish < requests.arrival_ns))
+    missing = outcome.finish < requests.arrival_ns
+    if outcome.refused is not None:
+        missing &= ~outcome.refused
+    if np.any(missing):
+        lost = int(np.argmax(missing))
         raise FaultError(f"request {lost} never finished; please report the scenario")
 
     level = scenario.trace.level
     lanes = Lanes.none(len(requests))
     if accounts:
-        lanes = assign_lanes(requests.arrival_ns, outcome.finish, layout.first_lane)
+        lanes = assign_lanes(
+            requests.arrival_ns, outcome.finish, layout.first_lane, outcome.refused
+        )
     lane_spans = lanes.spans(requests, outcome)
     totals = Totals()
     run.add_totals(totals)
@@ -102,7 +108,7 @@ def simulate(
     if level == "requests" or not accounts:
         return
     yield outcome.flows_chunk(lanes, own_slices=level == "full")
-    yield from counters(scenario, layout, requests, outcome)
+    yield from run.counters(outcome)
 
     kept = _kept_tracks(layout, lanes.count) if level == "steps" else None
     sorter = SpanSorter(run.leads, lane_spans, layout.first_lane, kept)
@@ -117,6 +123,10 @@ def _player(scenario: Scenario, layout: Layout, requests: Requests, *, accounts:
         from toolkit.simulator.dejavu_run import DejavuRun
 
         return DejavuRun(scenario, layout, requests, accounts=accounts)
+    if scenario.deployment.engine is not None:
+        from toolkit.simulator.engine_run import EngineRun
+
+        return EngineRun(scenario, layout, requests, accounts=accounts)
     from toolkit.simulator.event_run import EventRun
 
     return EventRun(scenario, layout, requests)

@@ -15,7 +15,7 @@ from toolkit.simulator import dejavu
 from toolkit.simulator.dejavu import Job
 from toolkit.simulator.kernel import SPAN_FIELDS, Records, records, span_rows, wait_rows
 from toolkit.simulator.layout import Layout
-from toolkit.simulator.outcome import Outcome, Slice, Totals
+from toolkit.simulator.outcome import Outcome, Slice, Totals, counters
 from toolkit.simulator.spans import SPANS_AT_ONCE, SpanSorter, waits_chunk
 from toolkit.trace.columns import NULL, Chunk, name_key
 from toolkit.units import US_PER_S
@@ -65,6 +65,7 @@ class DejavuRun:
         Raises:
             InputError: fewer requests than stages, where the published programs crash.
         """
+        self._scenario = scenario
         self._layout = layout
         self._requests = requests
         batch = int(requests.size[0])
@@ -176,6 +177,10 @@ class DejavuRun:
                     busy_ns = [n * round(us * 1000) for n, us in zip(counts, took_us, strict=True)]
                 totals.add(track, "prefill", busy_ns[0], counts[0])
                 totals.add(track, "decode", busy_ns[1], counts[1])
+
+    def counters(self, outcome: Outcome) -> Iterator[Chunk]:
+        """Yield `counter_defs` and `counters`."""
+        return counters(self._scenario, self._layout, self._requests, outcome)
 
     @property
     def leads(self) -> I8:

@@ -8,6 +8,7 @@ request lanes whose ends are known by then.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from toolkit.simulator import event
 from toolkit.simulator.batches import Batches, pack, plan
 from toolkit.simulator.kernel import span_rows, wait_rows
 from toolkit.simulator.layout import Layout
-from toolkit.simulator.outcome import Outcome, Slice, Totals
+from toolkit.simulator.outcome import Outcome, Slice, Totals, counters
 from toolkit.simulator.spans import SPANS_AT_ONCE, SpanSorter, waits_chunk
 from toolkit.trace.columns import NULL, Chunk, name_key
 from toolkit.units import GB
@@ -40,6 +41,7 @@ class EventRun:
         Raises:
             InputError: a batch's KV cache alone is larger than its pipeline's room.
         """
+        self._scenario = scenario
         self._layout = layout
         self._requests = requests
         self._batches: Batches = pack(scenario, requests)
@@ -97,7 +99,7 @@ class EventRun:
 
         alone = np.diff(batches.member_start)[of] == 1
         prompt_tracks, replica = self._last_prompt_tracks(), times["pipe"]
-        shared = {} if not bool(alone.all()) else {
+        shared: dict[str, Any] = {} if not bool(alone.all()) else {
             "prefill": Slice(by_entry(prompt_tracks[replica][of]), by_batch("prefill_last")),
             "decode": Slice(by_entry(self._plan.tracks[replica, 0][of]), by_batch("decode_start")),
         }  # fmt: skip
@@ -135,6 +137,10 @@ class EventRun:
         for nic, track in zip(state.nics, self._layout.interfaces, strict=False):
             totals.add(track, "kv_transfer", int(nic["busy"]), int(nic["count"]), int(nic["bytes"]))
             totals.add(track, "kv_receive", int(nic["in_busy"]), int(nic["in_count"]))
+
+    def counters(self, outcome: Outcome) -> Iterator[Chunk]:
+        """Yield `counter_defs` and `counters`."""
+        return counters(self._scenario, self._layout, self._requests, outcome)
 
     @property
     def leads(self) -> I8:

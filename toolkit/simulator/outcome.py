@@ -57,6 +57,8 @@ class Outcome:
     prefill: Slice | None = None
     transfer: Slice | None = None
     decode: Slice | None = None
+    refused: npt.NDArray[np.bool_] | None = None
+    """Entries that were turned away; None: not one."""
 
     @property
     def makespan_ns(self) -> int:
@@ -83,9 +85,14 @@ class Outcome:
                 "replica": self.replica.astype(np.int32),
                 "lane": lanes.track.astype(np.int32),
                 "lead": self.lead.astype(np.int32),
-                "outcome": ["served"] * entries,
+                "outcome": self._outcomes(entries),
             },
         )
+
+    def _outcomes(self, entries: int) -> list[str]:
+        if self.refused is None:
+            return ["served"] * entries
+        return ["refused" if refused else "served" for refused in self.refused.tolist()]
 
     def flows_chunk(self, lanes: Lanes, *, own_slices: bool) -> Chunk:
         """Return one flow per entry that decodes: its prompt, its transfer if any, its decode.
@@ -171,15 +178,25 @@ class Lanes:
         return spans
 
 
-def assign_lanes(arrival_ns: I8, finish_ns: I8, first_track: int) -> Lanes:
-    """Give each entry the lowest lane that is free when it arrives (interval colouring)."""
-    track = np.empty(len(arrival_ns), np.int64)
+def assign_lanes(
+    arrival_ns: I8,
+    finish_ns: I8,
+    first_track: int,
+    refused: npt.NDArray[np.bool_] | None = None,
+) -> Lanes:
+    """Give each entry the lowest lane that is free when it arrives (interval colouring).
+
+    Those refused get none.
+    """
+    track = np.full(len(arrival_ns), NULL)
     free: list[int] = []
     ending: list[tuple[int, int]] = []
     lanes = 0
-    order = np.argsort(arrival_ns, kind="stable").tolist()
-    finish = finish_ns.tolist()
-    for entry, arrival in zip(order, arrival_ns[order].tolist(), strict=True):
+    by_arrival = np.argsort(arrival_ns, kind="stable")
+    if refused is not None:
+        by_arrival = by_arrival[~refused[by_arrival]]
+    order, finish = by_arrival.tolist(), finish_ns.tolist()
+    for entry, arrival in zip(order, arrival_ns[by_arrival].tolist(), strict=True):
         while ending and ending[0][0] <= arrival:
             heappush(free, heappop(ending)[1])
         if free:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 __all__ = [
     "CAUSES",
+    "ENGINE_NAMES",
     "FORMAT_VERSION",
     "IDLE_CAUSES",
     "LEVELS",
@@ -174,10 +175,16 @@ TABLES: Mapping[str, Table] = {
                 Column(
                     "request",
                     "int32",
-                    "request it worked for; the lead of a microbatch of several",
+                    "request it worked for; the lead of a microbatch of several; empty for an "
+                    "engine's step of several requests",
                     nullable=True,
                 ),
-                Column("token", "int32", "decode pass, from 0; empty for a prompt", nullable=True),
+                Column(
+                    "token",
+                    "int32",
+                    "decode pass, from 0; empty for a prompt and for an engine's step",
+                    nullable=True,
+                ),
                 Column(
                     "step",
                     "int32",
@@ -253,15 +260,15 @@ OUTCOMES = ("served", "refused", "failed")
 
 CAUSES = (
     "packing",  # its microbatch was still filling
-    "queue",  # every place in the pipeline was taken
-    "behind_prompt",  # another batch's prompt held the stage
-    "behind_batch",  # another batch's decode held the stage
+    "queue",  # every place in the pipeline or batch was taken, or others stood before it
+    "behind_prompt",  # another's prompt held the stage, or took the tokens of the step
+    "behind_batch",  # another batch's decode held the stage, or the step under way had to end
     "head_of_line",  # dejavu only: a batch that was not ready held the stage
     "transfer",  # its own KV cache was on its way
     "link_busy",  # other traffic held the link its KV cache (or activation) needed
     "kv_room",  # no room for its KV cache
     "padding",
-    "preempted",
+    "preempted",  # it gave its KV blocks to others, and waits to compute them anew
     "swapped",
     "failed",
     "recovering",
@@ -287,13 +294,20 @@ IDLE_CAUSES = (
 )
 """Why a resource is idle: a closed vocabulary, defined by the view `idle_causes`."""
 
-NAMES = ("prefill", "decode", "activation", "kv_transfer", "kv_receive", "queued", *CAUSES)
+ENGINE_NAMES = ("mixed",)
+"""Names that only runs with continuous batching have, behind all others."""
+
+NAMES = (
+    *("prefill", "decode", "activation", "kv_transfer", "kv_receive", "queued"),
+    *CAUSES,
+    *ENGINE_NAMES,
+)
 """Names of spans and waits the simulator uses, in the order of their keys.
 
-On stages: prefill, decode.  On links: activation (between neighbouring
-stages), kv_transfer (on the sending side, with its bytes) and kv_receive (the
-receiving side of the same transfer).  On request lanes: queued, prefill,
-transfer, decode.
+On stages: prefill, decode; mixed, an engine's step that takes prompts and
+decodes.  On links: activation (between neighbouring stages), kv_transfer (on
+the sending side, with its bytes) and kv_receive (the receiving side of the
+same transfer).  On request lanes: queued, prefill, transfer, decode.
 """
 
 

@@ -1,4 +1,4 @@
-"""Prompt and answer lengths: drawn from a quantile table, fixed, or given in pairs."""
+"""Prompt and answer lengths: drawn from a quantile table, fixed, given in pairs, or recorded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def token_counts(lengths: Lengths, entries: int, rng: np.random.Generator) -> To
     """
     prompt: Floats
     output: Floats
-    if lengths.kind == "pairs":
+    if lengths.recording is not None:
+        prompt = lengths.recording.prompt_tokens[:entries].astype(np.float64)
+        output = lengths.recording.output_tokens[:entries].astype(np.float64)
+    elif lengths.kind == "pairs":
         prompt, output = np.asarray(lengths.pairs[:entries], dtype=np.float64).T
     elif lengths.kind == "fixed":
         prompt = np.full(entries, lengths.prompt_tokens, np.float64)

@@ -1,7 +1,7 @@
 -- The gap before each output token after the first: inter-token latency, token by token.
 -- Empty at trace level `requests`, which keeps no passes; tpot is the mean of a request's gaps there.
 -- Grain: one row per served entry and output token after the first.
--- Reads: token_passes, requests, first_token, runs.
+-- Reads: token_passes, engine_tokens, requests, first_token, runs.
 -- Units: nanoseconds; `token` counts from 0, the first token, so rows start at 1.
 -- Definition: from the end of one output token to the end of the next, on the last stage.  Tools
 -- differ: AIPerf and GuideLLM call a request's mean gap ITL, which is tpot here; vLLM's ITL is this.
@@ -44,13 +44,34 @@ WITH
             AND before.lead = token_passes.lead
             AND before.pass = token_passes.pass - 1
         WHERE
-            runs.source IS NULL
-            OR (
-                passed.end_ns = requests.finish_ns
-                AND first_token.first_token_ns IS NOT NULL
-                AND passed.passes = requests.output_tokens
-                    - CASE runs.discipline WHEN 'dejavu' THEN 0 ELSE 1 END
+            runs.batching = 'microbatch'
+            AND (
+                runs.source IS NULL
+                OR (
+                    passed.end_ns = requests.finish_ns
+                    AND first_token.first_token_ns IS NOT NULL
+                    AND passed.passes = requests.output_tokens
+                        - CASE runs.discipline WHEN 'dejavu' THEN 0 ELSE 1 END
+                )
             )
+        UNION ALL
+        SELECT
+            requests.run,
+            requests.request,
+            requests.size,
+            engine_tokens.token,
+            coalesce(
+                lag(engine_tokens.end_ns) OVER (
+                    PARTITION BY engine_tokens.run, engine_tokens.request
+                    ORDER BY engine_tokens.token
+                ),
+                first_token.first_token_ns
+            ),
+            engine_tokens.end_ns,
+            requests.output_tokens
+        FROM engine_tokens
+        JOIN requests USING (run, request)
+        JOIN first_token USING (run, request)
     )
 SELECT
     run,

@@ -1,7 +1,8 @@
 -- The work done for each request, from spans.  Complete at trace level `full` only.
--- Grain: one row per served entry.  Reads: requests, spans.
+-- Grain: one row per served entry.  Reads: requests, spans, runs, engine_request_work.
 -- Units: nanoseconds.
--- Definition: stage and activation spans of its microbatch that end by its own finish.
+-- Definition: stage and activation spans of its microbatch that end by its own finish; with
+-- continuous batching as engine_request_work says.
 CREATE OR REPLACE VIEW request_work AS
 WITH
     batches AS (
@@ -48,8 +49,12 @@ SELECT
     requests.request,
     coalesce(so_far.work_ns, 0) AS work_ns
 FROM requests
+JOIN runs ON runs.run = requests.run AND runs.batching = 'microbatch'
 ASOF LEFT JOIN so_far
     ON so_far.run = requests.run
     AND so_far.lead = requests.lead
     AND so_far.finish_ns <= requests.finish_ns
-WHERE requests.outcome = 'served';
+WHERE requests.outcome = 'served'
+UNION ALL
+SELECT run, request, work_ns
+FROM engine_request_work;

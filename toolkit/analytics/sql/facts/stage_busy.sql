@@ -1,6 +1,6 @@
 -- How long each stage worked, and at what.
 -- Grain: one row per stage.  Reads: tracks, totals.
--- Units: nanoseconds.
+-- Units: nanoseconds; mixed steps take prompts and decodes at once.
 CREATE OR REPLACE VIEW stage_busy AS
 WITH
     worked AS (
@@ -9,6 +9,7 @@ WITH
             track,
             sum(busy_ns) FILTER (name = 'prefill') AS prefill_ns,
             sum(busy_ns) FILTER (name = 'decode') AS decode_ns,
+            sum(busy_ns) FILTER (name = 'mixed') AS mixed_ns,
             sum(busy_ns) AS busy_ns,
             sum(count) AS spans
         FROM totals
@@ -27,6 +28,7 @@ SELECT
     coalesce(tracks.stage, tracks.index) AS stage,
     coalesce(worked.prefill_ns, 0)::BIGINT AS prefill_ns,
     coalesce(worked.decode_ns, 0)::BIGINT AS decode_ns,
+    coalesce(worked.mixed_ns, 0)::BIGINT AS mixed_ns,
     coalesce(worked.busy_ns, 0)::BIGINT AS busy_ns,
     coalesce(worked.spans, 0)::BIGINT AS spans
 FROM tracks

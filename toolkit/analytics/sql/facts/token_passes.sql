@@ -1,5 +1,5 @@
 -- The decode passes of each microbatch as its last stage ended them: when its tokens were out.
--- Empty at trace level `requests`; complete at `steps` and `full`.
+-- Empty at trace level `requests`; complete at `steps` and `full`; engines' tokens are in engine_tokens.
 -- Grain: one row per microbatch (by its lead) and decode pass.
 -- Reads: spans, tracks.
 -- Units: nanoseconds since the start of the simulation.

@@ -8,12 +8,13 @@ SELECT
     count(DISTINCT track) AS stages,
     sum(dur_ns) FILTER (part = 'prefill') / nullif(sum(dur_ns), 0) AS prefill_share,
     sum(dur_ns) FILTER (part = 'decode') / nullif(sum(dur_ns), 0) AS decode_share,
+    sum(dur_ns) FILTER (part = 'mixed') / nullif(sum(dur_ns), 0) AS mixed_share,
     sum(dur_ns) FILTER (part = 'other') / nullif(sum(dur_ns), 0) AS other_share,
     sum(dur_ns) FILTER (part = 'bubble') / nullif(sum(dur_ns), 0) AS bubble_share,
     sum(dur_ns) FILTER (part = 'waiting') / nullif(sum(dur_ns), 0) AS waiting_share,
     sum(dur_ns) FILTER (part = 'finished') / nullif(sum(dur_ns), 0) AS finished_share,
     sum(dur_ns) FILTER (part = 'idle') / nullif(sum(dur_ns), 0) AS idle_share,
-    sum(dur_ns) FILTER (part IN ('prefill', 'decode', 'other')) / nullif(sum(dur_ns), 0)
+    sum(dur_ns) FILTER (part IN ('prefill', 'decode', 'mixed', 'other')) / nullif(sum(dur_ns), 0)
         AS utilisation
 FROM stage_time
 GROUP BY run, role

@@ -6,7 +6,7 @@
 CREATE OR REPLACE VIEW stage_shares AS
 SELECT
     run,
-    sum(dur_ns) FILTER (part IN ('prefill', 'decode', 'other')) / nullif(sum(dur_ns), 0)
+    sum(dur_ns) FILTER (part IN ('prefill', 'decode', 'mixed', 'other')) / nullif(sum(dur_ns), 0)
         AS utilisation,
     CASE WHEN sum(dur_ns) FILTER (part = 'idle') = 0 THEN
         sum(dur_ns) FILTER (part = 'bubble') / nullif(sum(dur_ns), 0)

@@ -7,7 +7,8 @@
 -- the work beside it; a role that did neither is split as all roles together.  The two add up to the
 -- bill.  (View `cost` divides the whole bill by either kind of token.)  `usd_wasted` is what was not
 -- useful (time_ledger).  An imported run whose machines are stated but not in its trace has a bill and
--- no split of it.  A request is good if it met every limit of [slo].
+-- no split of it; nor has a run with mixed steps, whose time is prompts' and answers' alike.
+-- A request is good if it met every limit of [slo].
 CREATE OR REPLACE VIEW unit_costs AS
 WITH
     roles AS (
@@ -19,17 +20,20 @@ WITH
             CASE WHEN count(energy_kwh) = count(*) THEN sum(energy_kwh ORDER BY cause) END AS kwh,
             CASE WHEN count(co2_g) = count(*) THEN sum(co2_g ORDER BY cause) END AS co2_g,
             coalesce(sum(machine_s) FILTER (cause = 'prefill'), 0) AS prefill_s,
-            coalesce(sum(machine_s) FILTER (cause = 'decode'), 0) AS decode_s
+            coalesce(sum(machine_s) FILTER (cause = 'decode'), 0) AS decode_s,
+            coalesce(sum(machine_s) FILTER (cause = 'mixed'), 0) AS mixed_s
         FROM cost_uses
         GROUP BY run, role
     ),
     shares AS (
         SELECT
             *,
-            coalesce(
-                prefill_s / nullif(prefill_s + decode_s, 0),
-                sum(prefill_s) OVER of_run / nullif(sum(prefill_s + decode_s) OVER of_run, 0)
-            ) AS input_share
+            CASE WHEN sum(mixed_s) OVER of_run = 0 THEN
+                coalesce(
+                    prefill_s / nullif(prefill_s + decode_s, 0),
+                    sum(prefill_s) OVER of_run / nullif(sum(prefill_s + decode_s) OVER of_run, 0)
+                )
+            END AS input_share
         FROM roles
         WINDOW of_run AS (PARTITION BY run)
     ),

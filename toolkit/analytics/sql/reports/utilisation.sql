@@ -15,13 +15,14 @@ SELECT
     stage_time.stage,
     sum(dur_ns) FILTER (part = 'prefill') / 1e9 AS prefill_s,
     sum(dur_ns) FILTER (part = 'decode') / 1e9 AS decode_s,
+    sum(dur_ns) FILTER (part = 'mixed') / 1e9 AS mixed_s,
     sum(dur_ns) FILTER (part = 'other') / 1e9 AS other_s,
     sum(dur_ns) FILTER (part = 'bubble') / 1e9 AS bubble_s,
     sum(dur_ns) FILTER (part = 'waiting') / 1e9 AS waiting_s,
     sum(dur_ns) FILTER (part = 'finished') / 1e9 AS finished_s,
     sum(dur_ns) FILTER (part = 'idle') / 1e9 AS idle_s,
     any_value(run_totals.makespan_ns) / 1e9 AS makespan_s,
-    sum(dur_ns) FILTER (part IN ('prefill', 'decode', 'other'))
+    sum(dur_ns) FILTER (part IN ('prefill', 'decode', 'mixed', 'other'))
         / nullif(any_value(run_totals.makespan_ns), 0) AS utilisation,
     CASE WHEN sum(dur_ns) FILTER (part = 'idle') = 0 THEN
         sum(dur_ns) FILTER (part = 'bubble') / nullif(any_value(run_totals.makespan_ns), 0)

@@ -22,6 +22,7 @@ SELECT
     (manifest ->> '$.facts.price_usd_per_hour')::DOUBLE AS stated_usd_per_hour,
     coalesce(manifest ->> '$.level', 'full') AS level,
     manifest ->> '$.scenario.deployment.kind' AS kind,
+    coalesce(manifest ->> '$.scenario.deployment.batching', 'microbatch') AS batching,
     coalesce(manifest ->> '$.facts.link_model', 'none') AS link_model,
     (manifest ->> '$.seed')::BIGINT AS seed,
     coalesce(

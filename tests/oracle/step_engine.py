@@ -1,0 +1,358 @@
+"""Continuous batching the obvious way: one step after the other, one token after the other.
+
+No runs, no jumps, no compiled code, no heaps: lists that are sorted when
+asked.  With the engine of `toolkit.simulator` it shares what a step costs
+(`step_ns`, `run_ns`) and nothing else, and has to agree with it to the
+nanosecond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from toolkit.costs.memory import kv_room
+from toolkit.costs.steps import StepCosts, step_costs
+from toolkit.scenario.model import Engine, Scenario
+from toolkit.simulator.engine_state import run_ns, step_ns
+from toolkit.workload.requests import Requests, Stream
+
+__all__ = ["Answer", "Replica", "Span", "play"]
+
+
+@dataclass(eq=False)
+class Answer:
+    """One request, and what becomes of it."""
+
+    number: int
+    arrival: int
+    prompt: int
+    output: int
+    key: int
+    replica: int | None = None
+    tokens: list[int] = field(default_factory=list)
+    """When each token of the answer was out."""
+    computed: int = 0
+    blocks: int = 0
+    start: int | None = None
+    decode_start: int | None = None
+    finish: int | None = None
+    refused: bool = False
+    evicted: bool = False
+    prefilling: bool = False
+    """Whether part of its prompt, or of what it has to compute anew, is still to be computed."""
+    preemptions: int = 0
+    cause: str = "queue"
+    since: int = 0
+    waits: list[tuple[int, int, str]] = field(default_factory=list)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its place in a queue."""
+        return self.key, self.number
+
+    @property
+    def to_compute(self) -> int:
+        """Prompt and answer so far: what has to be computed before the next token."""
+        return self.prompt + len(self.tokens)
+
+    def waited(self, since: int, until: int, cause: str) -> None:
+        """Note a wait, as one with the last where they touch and have one cause."""
+        if until <= since:
+            return
+        if self.waits and self.waits[-1][1:] == (since, cause):
+            since = self.waits.pop()[0]
+        self.waits.append((since, until, cause))
+
+    def now_waits(self, now: int, cause: str) -> None:
+        """Change the cause for which it waits; a preempted one keeps its own."""
+        self.waited(self.since, now, "preempted" if self.evicted else self.cause)
+        self.since, self.cause = now, cause
+
+
+@dataclass(frozen=True)
+class Span:
+    """One step of a replica."""
+
+    start: int
+    end: int
+    replica: int
+    name: str
+    requests: tuple[int, ...]
+
+
+class Replica:
+    """One engine: its queue, its batch, and the step under way."""
+
+    def __init__(self, number: int, costs: StepCosts, rules: Engine, blocks: int | None) -> None:
+        """Begin idle and empty; without `blocks` there is always one free."""
+        self.number, self.costs, self.rules = number, costs, rules
+        self.blocks = blocks
+        self.queue: list[Answer] = []
+        self.batch: list[Answer] = []
+        self.end: int | None = None
+        self.began = 0
+        self.chunks: dict[int, int] = {}
+        self.decodes: list[Answer] = []
+        self.run: tuple[list[Answer], int, int, int] | None = None  # batch, anchor, context, steps
+        self.spans: list[Span] = []
+        self.used_at: dict[int, int] = {}
+
+    @property
+    def used(self) -> int:
+        """Blocks in use."""
+        return sum(answer.blocks for answer in self.batch)
+
+    def free(self, blocks: int) -> bool:
+        """Return whether so many blocks are free."""
+        return self.blocks is None or self.used + blocks <= self.blocks
+
+    def blocks_of(self, tokens: int) -> int:
+        """Return the blocks of so many tokens."""
+        return -(-tokens // self.rules.kv_block_tokens)
+
+    def enqueue(self, answer: Answer, now: int) -> None:
+        """Let a request wait here."""
+        head = self.queue[0] if self.queue else None
+        answer.since, answer.cause = now, "queue"
+        self.queue = sorted([*self.queue, answer], key=lambda each: each.place)
+        if self.queue[0] is answer:
+            if head is not None:
+                head.now_waits(now, "queue")
+            seats = len(self.batch) < self.rules.max_num_seqs
+            answer.cause = "behind_batch" if seats else "queue"
+
+    def finish_step(self, now: int) -> None:
+        """The step under way ends: its tokens are out."""
+        names = [answer.number for answer in self.batch]
+        worked = tuple(
+            number
+            for number in names
+            if number in self.chunks or number in {each.number for each in self.decodes}
+        )
+        name = ("mixed" if self.decodes else "prefill") if self.chunks else "decode"
+        recomputed: int | None = None
+        for answer in list(self.batch):
+            if answer.number in self.chunks:
+                answer.computed += self.chunks[answer.number]
+                if answer.computed == answer.to_compute:
+                    answer.prefilling = False
+                    answer.tokens.append(now)
+                elif answer.tokens:
+                    answer.waited(self.began, now, "preempted")
+                    recomputed = answer.number
+            elif answer in self.decodes:
+                answer.computed += 1
+                answer.tokens.append(now)
+            else:
+                answer.waited(self.began, now, "behind_prompt")
+        worked = tuple(number for number in worked if number != recomputed)
+        self.spans.append(Span(self.began, now, self.number, name, worked))
+        for answer in list(self.batch):
+            if len(answer.tokens) == answer.output:
+                answer.finish = now
+                answer.blocks = 0
+                self.batch.remove(answer)
+                self.run = None
+        if self.chunks:
+            self.run = None
+        self.end = None
+        self.used_at[now] = self.used
+
+    def form(self, now: int, shared: list[Answer]) -> None:
+        """Form the next batch and start its step."""
+        self.chunks = {}
+        preempted = False
+        if self.rules.step_order == "prefill_first":
+            self.take_prompts(now, shared, self.rules.max_num_batched_tokens, admit=True)
+            if not self.chunks:
+                preempted = self.grow(now)
+            self.decodes = [] if self.chunks else list(self.batch)
+        else:
+            preempted = self.grow(now)
+            self.decodes = [each for each in self.batch if not each.prefilling]
+            budget = self.rules.max_num_batched_tokens - len(self.decodes)
+            self.take_prompts(now, shared, budget, admit=not preempted)
+            if preempted and self.queue:
+                self.stand(now, "kv_room")
+        if not self.decodes and not self.chunks:
+            return
+        if preempted:
+            self.run = None
+        for answer in self.batch:
+            works = answer in self.decodes or answer.number in self.chunks
+            if works and answer.tokens and answer.decode_start is None:
+                answer.decode_start = now
+        self.began = now
+        self.end = self.end_of_step(now)
+        self.used_at[now] = self.used
+
+    def end_of_step(self, now: int) -> int:
+        """Return when the step just formed ends."""
+        context = sum(answer.computed + 1 for answer in self.decodes)
+        if not self.chunks:
+            if self.run is None or self.run[0] != self.decodes:
+                self.run = (list(self.decodes), now, context, 0)
+            batch, anchor, first, steps = self.run
+            self.run = (batch, anchor, first, steps + 1)
+            return anchor + int(run_ns(self.costs, len(batch), first, steps + 1))
+        self.run = None
+        cut = [
+            (each, self.chunks[each.number]) for each in self.batch if each.number in self.chunks
+        ]
+        ends = [each for each, size in cut if each.computed + size == each.to_compute]
+        return now + int(
+            step_ns(
+                self.costs,
+                len(self.decodes),
+                context,
+                len(cut),
+                sum(size for _, size in cut),
+                sum(each.computed + token + 1 for each, size in cut for token in range(size)),
+                sum(each.computed + size for each, size in cut),
+                len(self.decodes) + len(ends),
+            )
+        )
+
+    def grow(self, now: int) -> bool:
+        """Give each decode the block of its next token; return whether any gave way for it."""
+        preempted = False
+        for answer in list(self.batch):
+            if answer not in self.batch or answer.prefilling:
+                continue
+            needed = self.blocks_of(answer.computed + 1) - answer.blocks
+            while answer in self.batch and not self.free(needed):
+                victim = self.batch[-1]
+                if self.rules.queue_order == "priority":
+                    victim = max(self.batch, key=lambda each: each.place)
+                self.evict(victim, now)
+                preempted = True
+            if answer in self.batch:
+                answer.blocks += needed
+        return preempted
+
+    def evict(self, victim: Answer, now: int) -> None:
+        """Drop a request's KV cache and let it wait again."""
+        self.batch.remove(victim)
+        victim.blocks = victim.computed = 0
+        victim.preemptions += 1
+        victim.evicted = True
+        self.enqueue(victim, now)
+
+    def take_prompts(self, now: int, shared: list[Answer], budget: int, *, admit: bool) -> None:
+        """Give prompts the tokens of the step: those under way, then those that wait."""
+        for answer in self.batch:
+            if answer.prefilling:
+                size = min(answer.to_compute - answer.computed, budget)
+                self.chunks[answer.number] = size
+                budget -= size
+        while admit and (self.queue or shared):
+            queue = self.queue or shared
+            answer = queue[0]
+            obstacle = self.obstacle(answer, budget)
+            if obstacle:
+                if queue is self.queue:
+                    self.stand(now, obstacle)
+                return
+            queue.pop(0)
+            answer.now_waits(now, "")
+            answer.evicted, answer.prefilling = False, True
+            if queue is self.queue and queue:
+                queue[0].now_waits(now, "queue")
+            answer.replica = self.number
+            answer.start = now if answer.start is None else answer.start
+            answer.blocks = self.blocks_of(answer.to_compute)
+            size = min(answer.to_compute, budget)
+            self.chunks[answer.number] = size
+            budget -= size
+            self.batch.append(answer)
+
+    def obstacle(self, answer: Answer, budget: int) -> str:
+        """Return why a request cannot be admitted, empty if it can."""
+        if len(self.batch) == self.rules.max_num_seqs:
+            return "queue"
+        if not budget or (not self.rules.chunked_prefill and answer.to_compute > budget):
+            return "behind_prompt"
+        return "" if self.free(self.blocks_of(answer.to_compute)) else "kv_room"
+
+    def stand(self, now: int, cause: str) -> None:
+        """Say why the first of the queue stands."""
+        if self.queue[0].cause != cause:
+            self.queue[0].now_waits(now, cause)
+
+
+def play(scenario: Scenario, requests: Requests) -> tuple[list[Answer], list[Replica]]:
+    """Play a scenario with continuous batching; return requests in the workload's order."""
+    rules = scenario.deployment.engine
+    assert rules is not None
+    costs, blocks = step_costs(scenario), kv_room(scenario).blocks
+    count = scenario.deployment.data_parallel
+    replicas = [Replica(number, costs, rules, blocks) for number in range(count)]
+    order = sorted(range(len(requests)), key=lambda each: (int(requests.arrival_ns[each]), each))
+    answers = [_answer(requests, rules, number, entry) for number, entry in enumerate(order)]
+    route = _Router(scenario, len(requests))
+    shared: list[Answer] = []
+    to_come = list(answers)
+    while to_come or any(replica.end is not None for replica in replicas):
+        times = [replica.end for replica in replicas if replica.end is not None]
+        now = min([*times, *([to_come[0].arrival] if to_come else [])])
+        for replica in replicas:
+            if replica.end == now:
+                replica.finish_step(now)
+        while to_come and to_come[0].arrival == now:
+            answer = to_come.pop(0)
+            at = route(answer, replicas)
+            waiting = shared if at is None else replicas[at].queue
+            if rules.max_waiting is not None and len(waiting) >= rules.max_waiting:
+                answer.refused = True
+            elif at is None:
+                answer.since = now
+                shared.append(answer)
+                shared.sort(key=lambda each: each.place)
+            else:
+                replicas[at].enqueue(answer, now)
+        for replica in replicas:
+            if replica.end is None:
+                replica.form(now, shared)
+    by_entry = dict(zip(order, answers, strict=True))
+    return [by_entry[entry] for entry in range(len(requests))], replicas
+
+
+def _answer(requests: Requests, rules: Engine, number: int, entry: int) -> Answer:
+    prompt = int(requests.prompt_tokens[entry])
+    key = prompt if rules.queue_order == "shortest_first" else 0
+    if rules.queue_order == "priority" and requests.priority is not None:
+        key = int(requests.priority[entry])
+    output = int(requests.output_tokens[entry])
+    return Answer(number, int(requests.arrival_ns[entry]), prompt, output, key)
+
+
+class _Router:
+    """Who gets an arrival: a replica's number, None for a queue they share."""
+
+    def __init__(self, scenario: Scenario, count: int) -> None:
+        self.kind = scenario.deployment.router
+        self.turn = 0
+        replicas = scenario.deployment.data_parallel
+        rng = Stream.ROUTER.rng(scenario.workload.seed)
+        one = rng.integers(0, replicas, count)
+        other = (one + rng.integers(1, max(replicas, 2), count)) % replicas
+        self.draws = np.stack((one, other), axis=1).tolist()
+
+    def __call__(self, answer: Answer, replicas: list[Replica]) -> int | None:
+        if self.kind == "shared_queue":
+            return None
+        if self.kind == "round_robin":
+            self.turn += 1
+            return (self.turn - 1) % len(replicas)
+        among = list(range(len(replicas)))
+        if self.kind == "power_of_two":
+            among = sorted(self.draws[answer.number])
+
+        def load(number: int) -> int:
+            replica = replicas[number]
+            running = 0 if self.kind == "shortest_queue" else len(replica.batch)
+            return len(replica.queue) + running
+
+        return min(among, key=lambda number: (load(number), number))

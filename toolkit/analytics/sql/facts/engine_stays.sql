@@ -1,0 +1,55 @@
+-- When each request of an engine was in its steps, one after the other.  Empty at level `requests`.
+-- Grain: one row per served request of a run with continuous batching and stretch without a wait.
+-- Reads: runs, requests, tracks, waits.
+-- Units: nanoseconds since the start of the simulation.
+-- Definition: `prefill` up to its first token, `decode` after it; `track` is its replica's stage.
+CREATE OR REPLACE VIEW engine_stays AS
+WITH
+    entry AS (
+        SELECT
+            requests.run,
+            requests.request,
+            tracks.track,
+            requests.start_ns,
+            requests.prefill_end_ns,
+            requests.finish_ns
+        FROM requests
+        JOIN runs USING (run)
+        JOIN tracks ON tracks.run = requests.run AND tracks.replica = requests.replica
+        WHERE
+            runs.batching = 'continuous'
+            AND runs.level <> 'requests'
+            AND requests.outcome = 'served'
+            AND tracks.kind = 'stage'
+    ),
+    edges AS (
+        SELECT waits.run, waits.request, waits.from_ns, waits.until_ns
+        FROM waits
+        JOIN entry USING (run, request)
+        WHERE waits.from_ns >= entry.start_ns
+        UNION ALL
+        SELECT run, request, moment.at_ns, moment.at_ns
+        FROM entry
+        CROSS JOIN LATERAL (
+            VALUES (start_ns), (prefill_end_ns), (finish_ns)
+        ) AS moment (at_ns)
+    ),
+    spaced AS (
+        SELECT
+            *,
+            max(until_ns) OVER (
+                PARTITION BY run, request ORDER BY from_ns, until_ns
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS before_ns
+        FROM edges
+    )
+SELECT
+    spaced.run,
+    spaced.request,
+    CASE WHEN spaced.from_ns <= entry.prefill_end_ns THEN 'prefill' ELSE 'decode' END AS what,
+    entry.track,
+    spaced.before_ns AS from_ns,
+    spaced.from_ns AS until_ns
+FROM spaced
+JOIN entry USING (run, request)
+WHERE spaced.from_ns > spaced.before_ns;

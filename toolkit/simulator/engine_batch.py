@@ -1,0 +1,419 @@
+"""Who waits, who runs, who gives way: how an engine forms the batch of its next step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolkit.simulator.engine_state import (
+    COUNTS,
+    MIXED,
+    NEVER,
+    PREEMPTED,
+    RUNNING,
+    SHARED_QUEUE,
+    WAITING,
+    EnginePlan,
+    EngineState,
+    run_ns,
+    step_ns,
+)
+from toolkit.simulator.kernel import (
+    BEHIND_BATCH,
+    BEHIND_PROMPT,
+    DECODE,
+    KV_ROOM,
+    NOBODY,
+    PREFILL,
+    QUEUE,
+    Rows,
+    compiled,
+    heap_pop,
+    heap_push,
+    inner,
+    wait_row,
+)
+from toolkit.trace.columns import NULL
+
+__all__ = ["blocks_of", "count", "cut", "form", "join", "leave", "run_end", "sample"]
+
+# -- queues ------------------------------------------------------------------------------------
+
+
+@inner
+def _close(state: EngineState, waits: Rows, request: int, now: int, cause: int) -> None:
+    """Write what a request waited since its last wait began, and begin another."""
+    this = state.requests[request]
+    why = PREEMPTED if this.evicted != 0 else cause
+    wait_row(waits, request, this.since, now, now - this.since, why, NOBODY, NOBODY)
+    this.since = now
+
+
+@compiled
+def join(plan: EnginePlan, state: EngineState, waits: Rows, queue: int, request: int) -> bool:
+    """Let a request wait in a queue; return whether it is first there.
+
+    Whoever stood first until now waits on as one of those behind.
+    """
+    now, shared = state.run[0].now, queue == len(state.replicas)
+    before = state.queues[queue, 0, 1] if state.queue_size[queue, 0] > 0 else NOBODY
+    state.requests[request].since = now
+    state.requests[request].status = WAITING
+    key = plan.requests[request].key
+    heap_push(state.queues[queue], state.queue_size[queue], key, np.int64(request))
+    first = state.queues[queue, 0, 1] == request
+    if first and not shared:
+        if before != NOBODY and state.requests[before].evicted == 0:
+            _close(state, waits, before, now, state.replicas[queue].head_cause)
+        full = state.replicas[queue].count == plan.limits[0].seats
+        state.replicas[queue].head_cause = QUEUE if full else BEHIND_BATCH
+    return bool(first)
+
+
+@inner
+def _stand(state: EngineState, waits: Rows, replica: int, cause: int) -> None:
+    """Say why the first of a replica's own queue is not admitted."""
+    engine = state.replicas[replica]
+    if state.queue_size[replica, 0] == 0:
+        return
+    head = state.queues[replica, 0, 1]
+    if engine.head_cause != cause and state.requests[head].evicted == 0:
+        _close(state, waits, head, state.run[0].now, engine.head_cause)
+    engine.head_cause = cause
+
+
+# -- the batch ---------------------------------------------------------------------------------
+
+
+@inner
+def blocks_of(plan: EnginePlan, tokens: int) -> int:
+    """Return the KV blocks that so many tokens take."""
+    return (tokens + plan.limits[0].block - 1) // plan.limits[0].block
+
+
+@inner
+def leave(state: EngineState, replica: int, place: int) -> None:
+    """Take a request out of the batch, give its blocks back, and close ranks."""
+    engine, running = state.replicas[replica], state.running[replica]
+    request = running[place]
+    engine.free += state.requests[request].blocks
+    state.requests[request].blocks = 0
+    for after in range(place + 1, engine.count):
+        running[after - 1] = running[after]
+    engine.count -= 1
+    if engine.partial == request:
+        engine.partial = NOBODY
+
+
+@inner
+def _victim(plan: EnginePlan, state: EngineState, replica: int) -> int:
+    """Return whose turn it is to give way: its place in the batch.
+
+    The last one admitted, or with ``victim_by_key`` the one of the largest key,
+    the later arrival among equals.
+    """
+    engine, running = state.replicas[replica], state.running[replica]
+    worst = engine.count - 1
+    if plan.limits[0].victim_by_key == 0:
+        return worst
+    for place in range(engine.count):
+        this, most = plan.requests[running[place]].key, plan.requests[running[worst]].key
+        if this > most or (this == most and running[place] > running[worst]):
+            worst = place
+    return worst
+
+
+@compiled
+def _evict(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, place: int) -> None:
+    """Preempt a request: its KV cache is dropped, and it waits to compute it anew."""
+    request = state.running[replica, place]
+    leave(state, replica, place)
+    this = state.requests[request]
+    this.computed = 0
+    this.evicted = 1
+    this.preemptions += 1
+    join(plan, state, waits, replica, request)
+
+
+@compiled
+def _grow(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> int:
+    """Give every decode the block its next token needs; return how many were preempted."""
+    engine, running, block = state.replicas[replica], state.running[replica], plan.limits[0].block
+    lacking = 0
+    for place in range(engine.count):
+        this = state.requests[running[place]]
+        if running[place] != engine.partial and this.computed == this.blocks * block:
+            lacking += 1
+    if lacking == 0:
+        return 0
+    preempted, place = 0, 0
+    while place < engine.count:
+        request = running[place]
+        this = state.requests[request]
+        if request == engine.partial or this.computed < this.blocks * block:
+            place += 1
+            continue
+        gone = False
+        while engine.free == 0:
+            at = _victim(plan, state, replica)
+            gone = running[at] == request
+            _evict(plan, state, waits, replica, at)
+            preempted += 1
+            if at < place:
+                place -= 1
+            if gone:
+                break
+        if not gone:
+            this.blocks += 1
+            engine.free -= 1
+            place += 1
+    return preempted
+
+
+@inner
+def run_end(plan: EnginePlan, state: EngineState, replica: int, steps: int) -> int:
+    """Return when a replica's run reaches its boundary `steps`."""
+    engine = state.replicas[replica]
+    return engine.anchor + run_ns(plan.costs, engine.run_size, engine.run_context, steps)
+
+
+@compiled
+def cut(plan: EnginePlan, state: EngineState, replica: int, since: int) -> None:
+    """Let a run end at its first boundary from `since` on, so that a batch is formed there."""
+    engine = state.replicas[replica]
+    if engine.due == NEVER or engine.chunks > 0 or engine.until == engine.done + 1:
+        return
+    low, high = engine.done + 1, engine.until
+    while low < high:
+        middle = (low + high) // 2
+        end = run_end(plan, state, replica, middle)
+        if end >= since:
+            high = middle
+        else:
+            low = middle + 1
+    if low < engine.until:
+        engine.until = low
+        engine.due = run_end(plan, state, replica, low)
+        heap_push(state.ends, state.ends_size, engine.due, np.int64(replica))
+
+
+@compiled
+def _admit(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, budget: int) -> int:
+    """Let requests in while there are seats, tokens and blocks; return the tokens left."""
+    engine, limits, shared = state.replicas[replica], plan.limits[0], len(state.replicas)
+    now = state.run[0].now
+    while True:
+        queue = replica if state.queue_size[replica, 0] > 0 else shared
+        if state.queue_size[queue, 0] == 0:
+            return budget
+        request = state.queues[queue, 0, 1]
+        this = state.requests[request]
+        tokens = plan.requests[request].prompt + this.generated
+        cause = np.int64(0)
+        if engine.count == limits.seats:
+            cause = QUEUE
+        elif budget == 0 or (limits.chunked == 0 and tokens > budget):
+            cause = BEHIND_PROMPT
+        elif blocks_of(plan, tokens) > engine.free:
+            cause = KV_ROOM
+        if cause != 0:
+            _stand(state, waits, replica, cause)
+            return budget
+        heap_pop(state.queues[queue], state.queue_size[queue])
+        _close(state, waits, request, now, QUEUE if queue == shared else engine.head_cause)
+        if queue == replica and state.queue_size[replica, 0] > 0:
+            following = state.queues[replica, 0, 1]
+            if state.requests[following].evicted == 0:
+                _close(state, waits, following, now, QUEUE)
+        this.status = RUNNING
+        this.replica = replica
+        this.evicted = 0
+        this.blocks = blocks_of(plan, tokens)
+        engine.free -= this.blocks
+        this.chunk = min(tokens, budget)
+        budget -= this.chunk
+        if this.chunk < tokens:
+            engine.partial = request
+        if this.start == NULL:
+            this.start = now
+        state.running[replica, engine.count] = request
+        engine.count += 1
+        if queue == shared and state.queue_size[shared, 0] > 0:
+            _look_again(plan, state, replica)
+
+
+@inner
+def _look_again(plan: EnginePlan, state: EngineState, replica: int) -> None:
+    """Another request is now first in the shared queue: who had no room for the last may have.
+
+    Replicas of lower number have formed their batches of this instant already.
+    """
+    for other in range(len(state.replicas)):
+        if other != replica and state.replicas[other].count < plan.limits[0].seats:
+            cut(plan, state, other, state.run[0].now + (1 if other < replica else 0))
+
+
+@inner
+def _go_on(plan: EnginePlan, state: EngineState, replica: int, budget: int) -> int:
+    """Give the prompt that is under way its next tokens; return those left of the step's."""
+    engine = state.replicas[replica]
+    if engine.partial == NOBODY:
+        return budget
+    this = state.requests[engine.partial]
+    left = plan.requests[engine.partial].prompt + this.generated - this.computed
+    this.chunk = min(left, budget)
+    if this.chunk == left:
+        engine.partial = NOBODY
+    return budget - this.chunk
+
+
+@inner
+def _prompts(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, budget: int) -> None:
+    """Give prompts the tokens left of a step: the one that is under way first, then new ones."""
+    _admit(plan, state, waits, replica, _go_on(plan, state, replica, budget))
+
+
+@inner
+def _lacks_at(plan: EnginePlan, state: EngineState, replica: int, steps: int) -> int:
+    """Return after how many of so many steps, the first aside, a decode lacks a block."""
+    engine, block, tally = state.replicas[replica], plan.limits[0].block, state.tally
+    free = engine.free
+    if free >= engine.count * (steps // block + 1):
+        return steps
+    tally[:] = 0
+    for place in range(engine.count):
+        tally[state.requests[state.running[replica, place]].computed % block] += 1
+    for step in range(1, steps):
+        free -= tally[(-step) % block]
+        if free < 0:
+            return step
+    return steps
+
+
+@inner
+def _choose(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> int:
+    """Choose who is in the next step and give them their blocks; return how many gave way.
+
+    Prompts have a ``chunk``; all others decode, unless the step is for prompts
+    alone.  Where somebody gave way nobody is let in.
+    """
+    engine, limits = state.replicas[replica], plan.limits[0]
+    engine.decodes = 1
+    if limits.prefill_first != 0:
+        _prompts(plan, state, waits, replica, limits.budget)
+        for place in range(engine.count):
+            if state.requests[state.running[replica, place]].chunk > 0:
+                engine.decodes = 0
+                return 0
+        return _grow(plan, state, waits, replica)
+    preempted = _grow(plan, state, waits, replica)
+    decodes = engine.count - (0 if engine.partial == NOBODY else 1)
+    if preempted == 0:
+        _prompts(plan, state, waits, replica, limits.budget - decodes)
+    else:
+        _go_on(plan, state, replica, limits.budget - decodes)
+        _stand(state, waits, replica, KV_ROOM)
+    return preempted
+
+
+@inner
+def _measure(plan: EnginePlan, state: EngineState, replica: int) -> None:
+    """Count what the next step takes, as `toolkit.costs.steps.Work`, into the replica's record."""
+    engine, now = state.replicas[replica], state.run[0].now
+    engine.size = engine.context = engine.chunks = engine.prompt_tokens = 0
+    engine.pairs = engine.prompt_context = engine.sampled = 0
+    for place in range(engine.count):
+        request = state.running[replica, place]
+        this = state.requests[request]
+        if this.chunk > 0:
+            reach = this.computed + this.chunk
+            engine.chunks += 1
+            engine.prompt_tokens += this.chunk
+            engine.prompt_context += reach
+            engine.pairs += this.chunk * this.computed + this.chunk * (this.chunk + 1) // 2
+            if reach == plan.requests[request].prompt + this.generated:
+                engine.sampled += 1
+        elif engine.decodes != 0:
+            engine.size += 1
+            engine.sampled += 1
+            engine.context += this.computed + 1
+        else:
+            continue
+        if this.prefill_end != NULL and this.decode_start == NULL:
+            this.decode_start = now
+
+
+@inner
+def _most_steps(plan: EnginePlan, state: EngineState, replica: int) -> int:
+    """Return how many steps the batch can decode until one finishes or lacks a block."""
+    least = plan.limits[0].longest_run
+    for place in range(state.replicas[replica].count):
+        request = state.running[replica, place]
+        least = min(least, plan.requests[request].output - state.requests[request].generated)
+    return _lacks_at(plan, state, replica, least)
+
+
+@compiled
+def form(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, replica: int) -> None:
+    """Form the next batch of a replica and say when its step, or its run, ends."""
+    engine, now = state.replicas[replica], state.run[0].now
+    before = engine.count
+    preempted = _choose(plan, state, waits, replica)
+    _measure(plan, state, replica)
+    if engine.size + engine.chunks == 0:
+        return
+    engine.began = now
+    if engine.open == 0 or preempted > 0 or engine.count != before or engine.chunks > 0:
+        engine.anchor = now
+        engine.done = 0
+        engine.run_size = engine.size
+        engine.run_context = engine.context
+    if engine.chunks > 0:
+        engine.open = 0
+        engine.name = MIXED if engine.size > 0 else PREFILL
+        engine.until = 1
+        engine.due = now + step_ns(
+            plan.costs,
+            engine.size,
+            engine.context,
+            engine.chunks,
+            engine.prompt_tokens,
+            engine.pairs,
+            engine.prompt_context,
+            engine.sampled,
+        )
+    else:
+        engine.open = 1
+        engine.name = DECODE
+        # Where somebody gave way nobody was let in, and somebody may be after one step.
+        steps = 1 if preempted > 0 else _most_steps(plan, state, replica)
+        engine.until = engine.done + steps
+        engine.due = run_end(plan, state, replica, engine.until)
+    heap_push(state.ends, state.ends_size, engine.due, np.int64(replica))
+    sample(plan, state, samples, replica, now)
+
+
+@inner
+def count(state: EngineState, samples: Rows, ts: int, counter: int, value: int) -> None:
+    """Write the value of a counter, if it is another than the last one written."""
+    if state.levels[counter] == value:
+        return
+    state.levels[counter] = value
+    row = samples.rows[samples.filled[0]]
+    row.ts = ts
+    row.counter = counter
+    row.value = value
+    samples.filled[0] += 1
+
+
+@inner
+def sample(plan: EnginePlan, state: EngineState, samples: Rows, replica: int, now: int) -> None:
+    """Write what a replica's counters stand at."""
+    if not plan.details:
+        return
+    engine = state.replicas[replica]
+    count(state, samples, now, COUNTS * replica, engine.count)
+    count(state, samples, now, COUNTS * replica + 1, state.queue_size[replica, 0])
+    count(state, samples, now, COUNTS * replica + 2, plan.limits[0].blocks - engine.free)
+    if plan.limits[0].router == SHARED_QUEUE:
+        shared = len(state.replicas)
+        count(state, samples, now, COUNTS * shared, state.queue_size[shared, 0])
