@@ -59,6 +59,8 @@ class Outcome:
     decode: Slice | None = None
     refused: npt.NDArray[np.bool_] | None = None
     """Entries that were turned away; None: not one."""
+    prompt_replica: I8 | None = None
+    """Engines that computed the prompts, of a split deployment of engines."""
 
     @property
     def makespan_ns(self) -> int:
@@ -86,6 +88,9 @@ class Outcome:
                 "lane": lanes.track.astype(np.int32),
                 "lead": self.lead.astype(np.int32),
                 "outcome": self._outcomes(entries),
+                "prompt_replica": (
+                    np.full(entries, NULL) if self.prompt_replica is None else self.prompt_replica
+                ).astype(np.int32),
             },
         )
 

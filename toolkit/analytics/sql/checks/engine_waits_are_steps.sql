@@ -1,6 +1,6 @@
 -- A request that an engine has started waits for whole steps: such a wait begins as a step begins
 -- and ends as one ends.  Trace level `full` only.
--- Grain: one row per wait that does not.  Reads: runs, requests, tracks, waits, spans.
+-- Grain: one row per wait that does not.  Reads: runs, engine_places, waits, spans.
 -- Units: nanoseconds.
 CREATE OR REPLACE VIEW engine_waits_are_steps AS
 WITH
@@ -11,18 +11,15 @@ WITH
             waits.cause,
             waits.from_ns,
             waits.until_ns,
-            tracks.track
+            engine_places.track
         FROM waits
         JOIN runs USING (run)
-        JOIN requests USING (run, request)
-        JOIN tracks
-            ON tracks.run = requests.run
-            AND tracks.replica = requests.replica
-            AND tracks.kind = 'stage'
-        WHERE
-            runs.batching = 'continuous'
-            AND runs.level = 'full'
-            AND waits.from_ns >= requests.start_ns
+        JOIN engine_places
+            ON engine_places.run = waits.run
+            AND engine_places.request = waits.request
+            AND waits.from_ns >= engine_places.from_ns
+            AND waits.from_ns < engine_places.until_ns
+        WHERE runs.level = 'full'
     )
 SELECT
     after_start.run,
