@@ -109,7 +109,7 @@ def test_a_requests_gaps_are_those_between_its_tokens(
     assert {row[:2]: row[2:] for row in found.iter_rows()} == expected
 
 
-@given(st.lists(engines.deployed(), min_size=12, max_size=12))
+@given(st.lists(engines.either(), min_size=12, max_size=12))
 @settings(max_examples=6, deadline=None)
 def test_gaps_between_tokens_are_the_oracles_on_random_engines(drawn: list[Deployed]) -> None:
     expected = {
