@@ -31,7 +31,17 @@ from toolkit.scenario.model import (
 )
 from toolkit.workload import Requests, build
 
-__all__ = ["deployed", "either", "engines", "model", "scenarios", "single", "split", "workloads"]
+__all__ = [
+    "colocated",
+    "deployed",
+    "either",
+    "engines",
+    "model",
+    "scenarios",
+    "single",
+    "split",
+    "workloads",
+]
 
 MOST_ENTRIES = 14
 MOST_PROMPT, MOST_OUTPUT = 24, 12
@@ -184,6 +194,11 @@ def split(draw: st.DrawFn) -> tuple[Scenario, Requests]:
 def either() -> st.SearchStrategy[tuple[Scenario, Requests]]:
     """Engines that take prompts and tokens, or pools of them that hand requests over."""
     return st.one_of(deployed(), split())
+
+
+def colocated() -> st.SearchStrategy[Scenario]:
+    """Scenarios of engines that take prompts and tokens."""
+    return deployed().map(lambda drawn: drawn[0])
 
 
 def scenarios() -> st.SearchStrategy[Scenario]:
