@@ -13,6 +13,7 @@ from hypothesis import event, given, settings
 from played import Played, gathered, name_of
 from step_engine import play as told
 
+from toolkit.costs.bounds import bounds, check
 from toolkit.scenario.model import Scenario, Trace
 from toolkit.simulator import engine_run, simulate, spans
 from toolkit.workload import Requests, build
@@ -259,6 +260,15 @@ def test_no_replica_stands_still_while_a_request_of_its_own_is_there(deployed: D
     assert {at: stretches(own) for at, own in lives.items()} == {
         at: stretches(own) for at, own in steps.items()
     }
+
+
+@given(engines.either())
+@settings(max_examples=60, deadline=None)
+def test_no_run_ends_before_its_bounds(deployed: Deployed) -> None:
+    scenario, requests = deployed
+    finish = gathered(simulate(scenario, requests))["requests"]["finish_ns"]
+    if finish.max() >= 0:
+        check(bounds(scenario, requests), int(finish.max()))
 
 
 def test_the_priority_of_a_request_decides_who_is_admitted() -> None:

@@ -87,7 +87,7 @@ def _pools_are_of_engines(scenario: Scenario) -> Iterator[Finding]:
     timing = scenario.document.get("timing", {})
     cause = 'because deployment is not "disaggregated" with batching = "continuous"'
     if "token" in hardware and not split:
-        yield Finding(("hardware", "token"), f"does not go with it {cause}", way_out="remove it")
+        yield Finding(("hardware", "token"), f"has no meaning {cause}", way_out="remove it")
     if "token" in timing and "token" not in hardware:
         expected = "expected hardware.token beside it, whose rates these are"
         yield Finding(("timing", "token"), expected)

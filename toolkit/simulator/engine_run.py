@@ -116,7 +116,7 @@ class EngineRun:
 
     def _transfer_slice(self, became: Records) -> Slice:
         """Return the transfer of each request's KV cache, on the sender's lane."""
-        moved = became["landed"] != NULL
+        moved = (became["landed"] != NULL) & (became["landed"] > became["sent"])
         sender = became["origin"] if len(self._plan.lanes) > 1 else np.zeros_like(became["origin"])
         track, sent = np.full(len(became), NULL), np.full(len(became), NULL)
         lanes = self._plan.lanes[np.where(moved, sender, 0), became["lane_out"]]

@@ -108,6 +108,10 @@ class Outcome:
         on_lane = lanes.track
         prefill = (own_slices and self.prefill) or Slice(on_lane, self.start)
         transfer = (own_slices and self.transfer) or Slice(on_lane, self.prefill_end)
+        own = transfer.track != NULL  # one that took no time has no span of its own
+        transfer = Slice(
+            np.where(own, transfer.track, on_lane), np.where(own, transfer.ts_ns, self.prefill_end)
+        )
         decode = (own_slices and self.decode) or Slice(on_lane, self.decode_start)
         decodes = self.decode_start != NULL
         moved = decodes & (self.kv_ready > self.prefill_end)

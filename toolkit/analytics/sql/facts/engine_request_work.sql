@@ -4,7 +4,7 @@
 -- Units: nanoseconds.
 -- Definition: while it is at an engine (engine_places) a request is in every step, save those it
 -- waits through (its waits begin and end with steps): the busy time of the engine's stage in
--- between, less those waits.
+-- between, less those waits.  Where it gave way nobody may have been left: there less the busy time.
 CREATE OR REPLACE VIEW engine_request_work AS
 WITH
     engine AS (
@@ -26,12 +26,44 @@ WITH
         JOIN engine USING (run, track)
         WHERE spans.depth = 0
     ),
-    waited AS (
-        SELECT engine_places.run, engine_places.request, sum(waits.wait_ns)::BIGINT AS waited_ns
+    missed AS (
+        SELECT
+            waits.run,
+            waits.request,
+            engine_places.replica,
+            waits.cause,
+            waits.from_ns,
+            waits.until_ns,
+            waits.wait_ns
         FROM engine_places
         JOIN waits USING (run, request)
         WHERE waits.from_ns >= engine_places.from_ns AND waits.from_ns < engine_places.until_ns
-        GROUP BY engine_places.run, engine_places.request
+    ),
+    gave_way AS (
+        SELECT missed.*, coalesce(so_far.busy_ns, 0) AS before_ns
+        FROM missed
+        ASOF LEFT JOIN so_far
+            ON so_far.run = missed.run
+            AND so_far.replica = missed.replica
+            AND so_far.end_ns <= missed.from_ns
+        WHERE missed.cause = 'preempted'
+    ),
+    passed AS (
+        SELECT run, request, wait_ns AS busy_ns
+        FROM missed
+        WHERE cause <> 'preempted'
+        UNION ALL
+        SELECT gave_way.run, gave_way.request, coalesce(so_far.busy_ns, 0) - gave_way.before_ns
+        FROM gave_way
+        ASOF LEFT JOIN so_far
+            ON so_far.run = gave_way.run
+            AND so_far.replica = gave_way.replica
+            AND so_far.end_ns <= gave_way.until_ns
+    ),
+    waited AS (
+        SELECT run, request, sum(busy_ns)::BIGINT AS waited_ns
+        FROM passed
+        GROUP BY run, request
     ),
     begun AS (
         SELECT engine_places.*, coalesce(so_far.busy_ns, 0) AS before_ns
