@@ -26,7 +26,7 @@ Deployed = tuple[Scenario, Requests]
 SCENARIO: dict[str, Any] = {
     "schema_version": 1,
     "model": {"use": "Llama-3.1-8B"},
-    "hardware": {"machine": "coreweave-1xH100-80GB", "machines": 2},
+    "hardware": {"machine": "coreweave-1xH100-80GB", "machines": 2, "link": "ethernet-10g"},
     "timing": {"kind": "roofline"},
     "workload": {
         "entries": 60,
@@ -46,11 +46,15 @@ ENGINES: dict[str, dict[str, Any]] = {
     "prefill-first": {"step_order": "prefill_first", "kv_blocks": 150, "max_num_seqs": 8},
     "refusing": {"max_waiting": 2, "max_num_seqs": 4, "router": "power_of_two"},
     "shared": {"router": "shared_queue", "max_num_seqs": 4, "queue_order": "shortest_first"},
+    "pools": {"kv_blocks": 300, "token": {"kv_blocks": 120, "max_num_seqs": 8}},
 }
 
 
 def deployed(engine: str, level: str = "full") -> Scenario:
-    deployment = {"kind": "pipeline", "batching": "continuous", "data_parallel": 2}
+    kind: dict[str, Any] = {"kind": "pipeline", "data_parallel": 2}
+    if engine == "pools":
+        kind = {"kind": "disaggregated", "prompt_machines": 1, "token_machines": 1}
+    deployment = {**kind, "batching": "continuous"}
     rules = {"deployment": deployment | ENGINES[engine], "trace": {"level": level}}
     return toolkit.load(SCENARIO | rules)
 
@@ -109,7 +113,7 @@ def test_a_requests_gaps_are_those_between_its_tokens(
     assert {row[:2]: row[2:] for row in found.iter_rows()} == expected
 
 
-@given(st.lists(engines.deployed(), min_size=12, max_size=12))
+@given(st.lists(engines.either(), min_size=12, max_size=12))
 @settings(max_examples=6, deadline=None)
 def test_gaps_between_tokens_are_the_oracles_on_random_engines(drawn: list[Deployed]) -> None:
     expected = {

@@ -147,7 +147,7 @@ def test_lower_levels_know_the_same_work_and_the_same_bubbles(scenarios: list[Sc
     assert coarse == {(run, track): dur for run, track, dur in inside}
 
 
-@given(st.lists(engines.scenarios(), min_size=MANY, max_size=MANY))
+@given(st.lists(engines.colocated(), min_size=MANY, max_size=MANY))
 @some
 def test_an_engine_stands_still_only_while_nobody_is_there(scenarios: list[Scenario]) -> None:
     """It is one stage deep and takes whoever is there: no bubbles, no pause for memory."""

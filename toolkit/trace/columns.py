@@ -161,6 +161,12 @@ TABLES: Mapping[str, Table] = {
                     nullable=True,
                 ),
                 Column("outcome", "string", "served, refused or failed"),
+                Column(
+                    "prompt_replica",
+                    "int32",
+                    "engine that computed its prompt, in a split deployment of engines",
+                    nullable=True,
+                ),
             ],
             sorted_by=("request",),
         ),

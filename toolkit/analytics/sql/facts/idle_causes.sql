@@ -1,6 +1,7 @@
 -- Why each stage stood still: every pause, cut wherever its cause may change.  At level `full` only.
 -- Grain: one row per stage and stretch of one cause; neighbours may have the same.
--- Reads: idle_intervals, pipeline_load, tracks, runs, requests, waits, spans, unexplained_stages.
+-- Reads: idle_intervals, pipeline_load, tracks, runs, requests, waits, spans, unexplained_stages,
+-- engine_idle_causes.
 -- Units: nanoseconds; `in_pipeline`: there was work in the stage's pipeline, so this is a bubble.
 -- Definition: a stage stands still for the microbatch that it works for next; what that one did
 -- meanwhile is the cause.  The first of these that holds: `head_of_line`: another was ready for this
@@ -17,7 +18,8 @@
 -- come, `early_stop`: there had been more, and one had ended; `fill`: there had never been more.
 -- An imported run does not say what its requests waited for: there `bubble` is any pause with work in
 -- the pipeline, `waiting` one with none before more work on a stage of a split deployment, `no_work`
--- any other; and all pauses of unexplained_stages are `unexplained`.
+-- any other; and all pauses of unexplained_stages are `unexplained`.  Of engines with continuous
+-- batching: see engine_idle_causes.
 CREATE OR REPLACE VIEW idle_causes AS
 WITH
     pauses AS (
@@ -34,7 +36,7 @@ WITH
         JOIN tracks USING (run, track)
         JOIN runs USING (run)
         ANTI JOIN unexplained_stages USING (run, track)
-        WHERE runs.level = 'full'
+        WHERE runs.level = 'full' AND runs.batching = 'microbatch'
     ),
     -- When the next microbatch got onto the link that leads here.
     handed_over AS (
@@ -267,6 +269,9 @@ FROM pieces
 JOIN tracks USING (run, track)
 JOIN runs USING (run)
 WHERE pieces.until_ns > pieces.from_ns
+UNION ALL
+SELECT run, track, from_ns, until_ns, cause, in_pipeline
+FROM engine_idle_causes
 UNION ALL
 SELECT idle_intervals.run, track, from_ns, until_ns, 'unexplained', false
 FROM idle_intervals
