@@ -124,7 +124,7 @@ def _time(comparison: Comparison, others: list[Side]) -> Iterator[Block]:
     )
 
 
-def _unpriced(comparison: Comparison, changes: dict[str, list[compared.Row]]) -> str:
+def _unpriced(comparison: Comparison, changes: dict[str, list[dict[str, Any]]]) -> str:
     """Say which runs state no price, '' where all state one."""
     bills = {
         comparison.sides[0].label: [row["base_usd"] for rows in changes.values() for row in rows],
