@@ -9,6 +9,7 @@ import pytest
 
 import toolkit
 from toolkit import analytics, cli
+from toolkit.analytics.comparison import compare
 from toolkit.analytics.run import SHARED
 from toolkit.analytics.terms import DIALECTS
 from toolkit.commands.report import show_json
@@ -156,3 +157,34 @@ def test_runs_from_elsewhere_stand_beside_simulated_ones(tmp_path: Path) -> None
     assert cli.main(["report", str(run.path), str(again.path), "-o", str(tmp_path / "both")]) == 0
     figures = "SELECT makespan_s, requests, ttft_median_s, e2e_p99_s, utilisation FROM run_summary"
     assert again.sql(figures).fetchall() == run.sql(figures).fetchall()
+
+
+def test_a_comparison_of_an_imported_with_a_simulated_run_finds_the_same_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Either way round; what the import does not know has no difference, and is said."""
+    scenario = toolkit.load(Path(__file__).parents[2] / "scenarios" / "first.toml", variant="apart")
+    simulated = toolkit.run(scenario, out=tmp_path, report=False)
+    assert isinstance(simulated, analytics.Run)
+    imported = toolkit.import_trace(
+        simulated.path / "trace.pftrace", out=tmp_path, name="again", renderings=False
+    )
+    for runs in ([imported, simulated], [simulated, imported]):
+        found = compare([run.path for run in runs])
+        metrics = found.rows("metric_changes", found.sides[1])
+        known = {row["metric"]: by for row in metrics if (by := row["difference"]) is not None}
+        assert known == dict.fromkeys(known, pytest.approx(0))
+        assert known.keys() >= {"makespan_s", "requests", "ttft_p99_ms", "e2e_p50_ms"}
+        spent = found.rows("spending_changes", found.sides[1])
+        assert {row["cause"]: row["difference_s"] for row in spent} == dict.fromkeys(
+            ("prefill", "decode", "bubble", "waiting", "finished"), 0
+        )
+    traces = [str(run.path) for run in (simulated, imported)]
+    page = tmp_path / "compared"
+    limit = ["--fail-if", "e2e_p99_ms > +1%"]
+    asked(capsys, True, "compare", *traces, "--all", *limit, "-o", str(page))
+    report = (page / "report.md").read_text()
+    assert not re.search(NOT_SAID, report)
+    assert "again is imported and has no scenario." in report
+    assert "again states no price, so no bills can be compared." in report
+    assert "No request is known to be the same in both" in report

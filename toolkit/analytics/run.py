@@ -47,7 +47,7 @@ MEMORY = "1800MB"
 """Memory of a connection; what needs more goes to disk while it is computed."""
 
 
-SHARED = ("idle_causes", "time_ledger")
+SHARED = ("idle_cells", "time_ledger")
 """Views that many others read, and that take long: worth computing once for many questions."""
 
 
@@ -217,7 +217,7 @@ class Run:
     def check(self) -> list[Broken]:
         """Return every invariant that the trace breaks; a healthy trace breaks none."""
         checks = [view for view in self._views.values() if view.layer == "checks"]
-        with Run(self.stores, kept=SHARED) as asked:
+        with Run(self.stores, kept=("idle_causes", *SHARED)) as asked:
             found = [(view, asked.frame(f"FROM {view.name}")) for view in checks]
         return [Broken(view.name, view.doc, rows) for view, rows in found if rows.height]
 

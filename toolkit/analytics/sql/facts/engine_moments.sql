@@ -1,23 +1,18 @@
--- Why each engine stood still: every pause, cut wherever its cause may change.  At level `full` only.
--- Grain: one row per engine and stretch of one cause; neighbours may have the same.
--- Reads: idle_intervals, engine_places, tracks, runs, requests, waits.
--- Units: nanoseconds; `in_pipeline`: a request was at the engine, so this is a bubble.
+-- What an engine would stand still for if it did, from each moment on at which that changes.
+-- Grain: one row per engine and moment.
+-- Reads: engine_places, tracks, runs, requests, waits.
+-- Units: nanoseconds; `in_pipeline`: a request was at the engine, so a pause is a bubble.
 -- Definition: an engine with a request to run runs it, so it stands still for what is not there.  The
 -- first of these that holds: `blocked_transfer`: the KV cache of a request that it is to decode is on
 -- a link, or waits for one.  `blocked_kv`: a request waits for blocks here.  `starved`: a request
 -- that it is to decode has still to get its prompt.  `no_work`: none of these.
-CREATE OR REPLACE VIEW engine_idle_causes AS
+CREATE OR REPLACE VIEW engine_moments AS
 WITH
     engines AS (
         SELECT tracks.run, tracks.track, tracks.replica
         FROM tracks
         JOIN runs USING (run)
         WHERE runs.batching = 'continuous' AND runs.level = 'full' AND tracks.kind = 'stage'
-    ),
-    pauses AS (
-        SELECT engines.run, engines.track, engines.replica, idle.from_ns, idle.until_ns
-        FROM idle_intervals AS idle
-        JOIN engines USING (run, track)
     ),
     waiting AS (
         SELECT
@@ -82,36 +77,17 @@ WITH
             sum(in_prompt) OVER in_time > 0 AS in_prompt
         FROM moments
         WINDOW in_time AS (PARTITION BY run, replica ORDER BY at_ns)
-    ),
-    -- Each pause begins in some level, and every later one that begins in it cuts it.
-    pieces AS (
-        SELECT pauses.run, pauses.track, pauses.until_ns AS end_ns, pauses.from_ns, levels.* EXCLUDE
-            (run, replica, at_ns)
-        FROM pauses
-        ASOF JOIN levels
-            ON levels.run = pauses.run
-            AND levels.replica = pauses.replica
-            AND levels.at_ns <= pauses.from_ns
-        UNION ALL
-        SELECT levels.run, pauses.track, pauses.until_ns, levels.at_ns, levels.* EXCLUDE
-            (run, replica, at_ns)
-        FROM levels
-        ASOF JOIN pauses
-            ON pauses.run = levels.run
-            AND pauses.replica = levels.replica
-            AND pauses.from_ns < levels.at_ns
-        WHERE pauses.until_ns > levels.at_ns
     )
 SELECT
-    run,
-    track,
-    from_ns,
-    lead(from_ns, 1, end_ns) OVER (PARTITION BY run, track, end_ns ORDER BY from_ns) AS until_ns,
+    levels.run,
+    engines.track,
+    levels.at_ns,
     CASE
-        WHEN on_link THEN 'blocked_transfer'
-        WHEN for_room OR here THEN 'blocked_kv'
-        WHEN in_prompt THEN 'starved'
+        WHEN levels.on_link THEN 'blocked_transfer'
+        WHEN levels.for_room OR levels.here THEN 'blocked_kv'
+        WHEN levels.in_prompt THEN 'starved'
         ELSE 'no_work'
     END AS cause,
-    here AS in_pipeline
-FROM pieces;
+    levels.here AS in_pipeline
+FROM levels
+JOIN engines USING (run, replica);
