@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ledger_oracle import Oracle, Piece, merged
 
 from toolkit.analytics.memory import InMemory
+from toolkit.analytics.run import SHARED
 from toolkit.scenario.model import Scenario, Trace
 from toolkit.simulator import simulate
 from toolkit.trace.columns import NULL, TABLES, Chunk
@@ -59,7 +60,7 @@ def manifest(scenario: Scenario) -> dict[str, Any]:
 
 def opened(played: Sequence[tuple[Scenario, Sequence[Chunk]]]) -> InMemory:
     runs = [(manifest(scenario), chunks) for scenario, chunks in played]
-    return InMemory(runs, kept=["idle_causes", "time_ledger"])
+    return InMemory(runs, kept=SHARED)
 
 
 def play(scenario: Scenario, level: Any) -> tuple[Scenario, list[Chunk]]:

@@ -47,8 +47,23 @@ MEMORY = "1800MB"
 """Memory of a connection; what needs more goes to disk while it is computed."""
 
 
-SHARED = ("idle_cells", "time_ledger")
-"""Views that many others read, and that take long: worth computing once for many questions."""
+SHARED = (
+    "idle_cells",
+    "machines",
+    "run_totals",
+    "stage_busy",
+    "stage_time",
+    "time_ledger",
+    "tracks",
+)
+"""Views that many others read and that have few rows, or that take long to compute.
+
+Worth computing once for many questions: a view inside a view is planned again
+wherever it is read, which for small traces takes longer than the rows.
+"""
+
+_MANIFESTS = frozenset({"runs"})
+"""Views of the manifests alone, which are in memory: computed once in every connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +119,7 @@ class Run:
         kept: Sequence[str] = (),
     ) -> None:
         """Connect to opened stores; see :func:`open`."""
-        self._kept = frozenset(kept)
+        self._kept = _MANIFESTS | frozenset(kept)
         self.stores = tuple(stores)
         self.names = _names([store.folder for store in stores])
         self._views: Mapping[str, View] = {
