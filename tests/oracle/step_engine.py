@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from step_clients import Clients
 
 from toolkit.costs.memory import kv_room
 from toolkit.costs.steps import StepCosts, step_costs
@@ -38,7 +39,11 @@ class Answer:
     start: int | None = None
     decode_start: int | None = None
     finish: int | None = None
-    refused: bool = False
+    outcome: str = "served"
+    key_of_try: int = 0
+    leaving: str = ""
+    """What becomes of it at the end of the step under way."""
+    given_up: int | None = None
     evicted: bool = False
     prefilling: bool = False
     """Whether part of its prompt, or of what it has to compute anew, is still to be computed."""
@@ -46,6 +51,11 @@ class Answer:
     cause: str = "queue"
     since: int = 0
     waits: list[tuple[int, int, str]] = field(default_factory=list)
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was turned away."""
+        return self.outcome == "refused"
 
     @property
     def place(self) -> tuple[int, int]:
@@ -123,8 +133,8 @@ class Replica:
             seats = len(self.batch) < self.rules.max_num_seqs
             answer.cause = "behind_batch" if seats else "queue"
 
-    def finish_step(self, now: int) -> None:
-        """The step under way ends: its tokens are out."""
+    def finish_step(self, now: int) -> list[Answer]:
+        """The step under way ends: its tokens are out; return who is done with."""
         names = [answer.number for answer in self.batch]
         worked = tuple(
             number
@@ -149,16 +159,35 @@ class Replica:
                 answer.waited(self.began, now, "behind_prompt")
         worked = tuple(number for number in worked if number != recomputed)
         self.spans.append(Span(self.began, now, self.number, name, worked))
-        for answer in list(self.batch):
-            if len(answer.tokens) == answer.output:
-                answer.finish = now
-                answer.blocks = 0
-                self.batch.remove(answer)
-                self.run = None
+        done = [each for each in self.batch if each.leaving or len(each.tokens) == each.output]
+        for answer in done:
+            self.let_go(answer, now)
         if self.chunks:
             self.run = None
         self.end = None
         self.used_at[now] = self.used
+        return done
+
+    def let_go(self, answer: Answer, now: int) -> None:
+        """A request leaves the batch for good."""
+        answer.finish = now
+        answer.blocks = 0
+        answer.outcome = answer.leaving or "served"
+        self.batch.remove(answer)
+        self.run = None
+        self.used_at[now] = self.used
+
+    def give_up(self, answer: Answer, outcome: str, now: int) -> None:
+        """A client is gone: its request leaves the queue, or the batch once it is in no step."""
+        answer.leaving, answer.given_up = outcome, now
+        if answer in self.queue:
+            head = self.queue[0]
+            walk_out(answer, self.queue, now)
+            if answer is head and self.queue:
+                seats = len(self.batch) < self.rules.max_num_seqs
+                self.queue[0].now_waits(now, "behind_batch" if seats else "queue")
+        elif self.end is None:
+            self.let_go(answer, now)
 
     def form(self, now: int, shared: list[Answer]) -> None:
         """Form the next batch and start its step."""
@@ -282,30 +311,55 @@ class Replica:
             self.queue[0].now_waits(now, cause)
 
 
+def walk_out(answer: Answer, queue: list[Answer], now: int) -> None:
+    """A request that waits leaves its queue for good."""
+    answer.now_waits(now, "")
+    answer.finish, answer.outcome = now, answer.leaving
+    queue.remove(answer)
+
+
 def play(scenario: Scenario, requests: Requests) -> tuple[list[Answer], list[Replica]]:
-    """Play a scenario with continuous batching; return requests in the workload's order."""
+    """Play a scenario with continuous batching.
+
+    Returns requests in the workload's order, those sent again behind them as they were.
+    """
     rules = scenario.deployment.engine
     assert rules is not None
     costs, blocks = step_costs(scenario), kv_room(scenario).blocks
     count = scenario.deployment.data_parallel
     replicas = [Replica(number, costs, rules, blocks) for number in range(count)]
-    order = sorted(range(len(requests)), key=lambda each: (int(requests.arrival_ns[each]), each))
-    answers = [_answer(requests, rules, number, entry) for number, entry in enumerate(order)]
+    clients = Clients(scenario, requests)
+    answers: list[Answer] = []
     route = _Router(scenario, len(requests))
     shared: list[Answer] = []
-    to_come = list(answers)
-    while to_come or any(replica.end is not None for replica in replicas):
+    while clients.to_send or any(replica.end is not None for replica in replicas):
         times = [replica.end for replica in replicas if replica.end is not None]
-        now = min([*times, *([to_come[0].arrival] if to_come else [])])
+        now = min([*times, *clients.times()])
         for replica in replicas:
             if replica.end == now:
-                replica.finish_step(now)
-        while to_come and to_come[0].arrival == now:
-            answer = to_come.pop(0)
+                for answer in replica.finish_step(now):
+                    if not answer.leaving:
+                        clients.ended(answer.key_of_try, "served", now)
+        for number, outcome in clients.overdue(now, answers):
+            answer = answers[number]
+            if answer in shared:
+                answer.leaving, answer.given_up = outcome, now
+                walk_out(answer, shared, now)
+            else:
+                next(each for each in replicas if answer in [*each.queue, *each.batch]).give_up(
+                    answer, outcome, now
+                )
+            clients.ended(answer.key_of_try, outcome, now)
+        while clients.to_send and clients.to_send[0][0] == now:
+            key, entry = clients.send(len(answers))
+            answer = _answer(requests, rules, len(answers), entry, now)
+            answer.key_of_try = key
+            answers.append(answer)
             at = route(answer, replicas)
             waiting = shared if at is None else replicas[at].queue
             if rules.max_waiting is not None and len(waiting) >= rules.max_waiting:
-                answer.refused = True
+                answer.outcome = "refused"
+                clients.ended(key, "refused", now)
             elif at is None:
                 answer.since = now
                 shared.append(answer)
@@ -315,17 +369,16 @@ def play(scenario: Scenario, requests: Requests) -> tuple[list[Answer], list[Rep
         for replica in replicas:
             if replica.end is None:
                 replica.form(now, shared)
-    by_entry = dict(zip(order, answers, strict=True))
-    return [by_entry[entry] for entry in range(len(requests))], replicas
+    return sorted(answers, key=lambda each: each.key_of_try), replicas
 
 
-def _answer(requests: Requests, rules: Engine, number: int, entry: int) -> Answer:
+def _answer(requests: Requests, rules: Engine, number: int, entry: int, now: int) -> Answer:
     prompt = int(requests.prompt_tokens[entry])
     key = prompt if rules.queue_order == "shortest_first" else 0
     if rules.queue_order == "priority" and requests.priority is not None:
         key = int(requests.priority[entry])
     output = int(requests.output_tokens[entry])
-    return Answer(number, int(requests.arrival_ns[entry]), prompt, output, key)
+    return Answer(number, now, prompt, output, key)
 
 
 class _Router:
@@ -348,7 +401,7 @@ class _Router:
             return (self.turn - 1) % len(replicas)
         among = list(range(len(replicas)))
         if self.kind == "power_of_two":
-            among = sorted(self.draws[answer.number])
+            among = sorted(self.draws[answer.number % len(self.draws)])
 
         def load(number: int) -> int:
             replica = replicas[number]

@@ -16,13 +16,22 @@ k-th boundary of a run is one function of k, rounded once (:func:`run_ns`), so a
 run is played by looking for its end: the first request that finishes, the
 first step that lacks a block, or an arrival that has to be looked at.
 
-At one time, steps end first, then requests arrive, then replicas form batches,
-the one of lower number first.
+At one time, steps end first, then clients give up (`engine_feedback`), then
+requests arrive, then replicas form batches, the one of lower number first.
 """
 
 from __future__ import annotations
 
-from toolkit.simulator.engine_batch import blocks_of, count, cut, form, join, leave, run_end, sample
+from toolkit.simulator.engine_batch import blocks_of, count, cut, form, join, run_end, sample
+from toolkit.simulator.engine_feedback import (
+    clients_full,
+    depart,
+    ended,
+    give_up,
+    next_deadline,
+    next_send,
+    send,
+)
 from toolkit.simulator.engine_state import (
     COUNTS,
     NEVER,
@@ -83,26 +92,27 @@ def _worked(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, ste
             wait_row(waits, request, engine.began, now, waited, BEHIND_PROMPT, NOBODY, replica)
         else:
             this.summed += now - engine.began
-        if this.generated == plan.requests[request].output:
+        if this.generated == plan.requests[request].output and this.leaving == 0:
             finished += 1
     return finished
 
 
 @inner
 def _let_go(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, finished: int) -> None:
-    """Let those go that have all their tokens."""
-    engine, now, place = state.replicas[replica], state.run[0].now, 0
+    """Let those go that have all their tokens, or whose clients are gone."""
+    engine, place = state.replicas[replica], 0
+    finished += engine.leaving
+    engine.leaving = 0
     while finished > 0:
         request = state.running[replica, place]
         this = state.requests[request]
-        if this.generated < plan.requests[request].output:
+        if this.leaving == 0 and this.generated < plan.requests[request].output:
             place += 1
             continue
-        this.status = SERVED
-        this.finish = now
-        wait_row(waits, request, this.start, now, this.summed, BEHIND_PROMPT, NOBODY, replica)
-        leave(state, replica, place)
-        engine.open = 0
+        depart(state, waits, replica, place)
+        if this.leaving == 0:
+            this.status = SERVED
+            ended(plan, state, request, SERVED)
         finished -= 1
 
 
@@ -187,8 +197,9 @@ def _route(plan: EnginePlan, state: EngineState, request: int) -> int:
         run.turn += 1
         return (run.turn - 1) % replicas
     if router == POWER_OF_TWO:
-        one = min(plan.draws[request, 0], plan.draws[request, 1])
-        other = max(plan.draws[request, 0], plan.draws[request, 1])
+        drawn = request % len(plan.draws)
+        one = min(plan.draws[drawn, 0], plan.draws[drawn, 1])
+        other = max(plan.draws[drawn, 0], plan.draws[drawn, 1])
         return one if _load(plan, state, one) <= _load(plan, state, other) else other
     best = 0
     for replica in range(1, replicas):
@@ -201,12 +212,11 @@ def _route(plan: EnginePlan, state: EngineState, request: int) -> int:
 def _arrive(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows) -> None:
     """Send the next arrival to a queue, or away."""
     run = state.run[0]
-    request = run.arrived
-    run.arrived += 1
-    run.now = plan.requests[request].arrival
+    request = send(plan, state)
     queue = _route(plan, state, request)
     if state.queue_size[queue, 0] >= plan.limits[0].max_waiting:
         state.requests[request].status = REFUSED
+        ended(plan, state, request, REFUSED)
         return
     first = join(plan, state, waits, queue, request)
     shared = queue == len(state.replicas)
@@ -237,7 +247,7 @@ def advance(
     ``spans`` are written up to row `limit`, 0 asks for none.  Returns the time
     before which no span is still to be written; -1 once all is done.
     """
-    run, requests, replicas = state.run[0], plan.requests, state.replicas
+    run, replicas = state.run[0], state.replicas
     keep = limit > 0
     room = 6 * plan.limits[0].seats + 16
     while True:
@@ -247,25 +257,29 @@ def advance(
             or (keep and spans.filled[0] + plan.limits[0].longest_run > limit)
             or ends_full(state)
             or queues_full(state)
+            or clients_full(plan, state)
         ):
             break
         while state.ends_size[0] > 0 and replicas[state.ends[0, 1]].due != state.ends[0, 0]:
             heap_pop(state.ends, state.ends_size)
         ending = state.ends[0, 0] if state.ends_size[0] > 0 else NEVER
-        arriving = requests[run.arrived].arrival if run.arrived < len(requests) else NEVER
-        if run.ready > 0 and min(ending, arriving) > run.now:
+        arriving, deadline = next_send(plan, state), next_deadline(plan, state)
+        coming = min(arriving, deadline)
+        if run.ready > 0 and min(ending, coming) > run.now:
             for replica in range(len(replicas)):
                 if replicas[replica].ready != 0:
                     replicas[replica].ready = 0
                     run.ready -= 1
                     form(plan, state, waits, samples, replica)
                     break
-        elif ending == NEVER and arriving == NEVER:
+        elif ending == NEVER and coming == NEVER:
             return -1
-        elif ending <= arriving:
+        elif ending <= coming:
             _, replica = heap_pop(state.ends, state.ends_size)
             run.now = ending
             _end(plan, state, waits, samples, spans, replica, keep)
+        elif deadline <= arriving:
+            give_up(plan, state, waits, samples)
         else:
             _arrive(plan, state, waits, samples)
     watermark = run.now

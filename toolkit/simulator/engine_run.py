@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,15 @@ from toolkit.costs.steps import step_costs
 from toolkit.scenario.model import Scenario
 from toolkit.simulator import engine_state as engine
 from toolkit.simulator.engine import advance
+from toolkit.simulator.engine_clients import (
+    as_sent,
+    clients_of,
+    hang_on_the_run,
+    keys,
+    patience_of,
+    spare_rows,
+)
+from toolkit.simulator.engine_feedback import grown
 from toolkit.simulator.kernel import Records, Rows, records, span_rows, wait_rows
 from toolkit.simulator.layout import Layout
 from toolkit.simulator.outcome import COST_STEPS, Outcome, Totals
@@ -23,6 +32,7 @@ from toolkit.workload.requests import Requests, Stream
 __all__ = ["EngineRun"]
 
 I8 = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 WAITS_AT_ONCE = 1 << 16
 SAMPLES_AT_ONCE = 1 << 16
@@ -51,8 +61,13 @@ class EngineRun:
         """Lay out the plan; nothing is played yet."""
         self._scenario = scenario
         self._layout = layout
+        self._requests = requests
+        self._waits_for_answers = hang_on_the_run(scenario, requests)
         self._order: I8 = np.argsort(requests.arrival_ns, kind="stable")
         self._plan = plan(scenario, requests, self._order)
+        if self._waits_for_answers:
+            self._plan = answering(scenario, requests)
+            self._order = np.empty(0, np.int64)
         details = accounts and scenario.trace.level != "requests"
         self._plan = self._plan._replace(details=details)
         self._state = self._fresh()
@@ -72,7 +87,10 @@ class EngineRun:
         at = 0
         while at >= 0:
             at = advance(self._plan, self._state, waits, samples, no_spans, 0)
-            self._state = engine.grown(self._state)
+            self._plan, self._state = grown(self._plan, engine.grown(self._state))
+            if self._waits_for_answers:
+                self._order = keys(self._state)
+                leads = self.leads
             if waits.filled[0]:
                 yield waits_chunk(waits, leads)
             self._samples.append(samples.used.copy())
@@ -83,7 +101,7 @@ class EngineRun:
 
     def outcome(self) -> Outcome:
         """Return what became of each request, once all is played."""
-        became = self._state.requests
+        became = self._state.requests[: len(self._order)]
 
         def by_request(name: str) -> I8:
             column = np.empty(len(self._order), np.int64)
@@ -91,6 +109,8 @@ class EngineRun:
             return column
 
         refused = by_request("status") == engine.REFUSED
+        if self._waits_for_answers:
+            return self._answered(by_request, refused)
         return Outcome(
             lead=np.arange(len(self._order)),
             replica=by_request("replica"),
@@ -101,6 +121,30 @@ class EngineRun:
             decode_start=by_request("decode_start"),
             finish=by_request("finish"),
             refused=refused if refused.any() else None,
+        )
+
+    def _answered(self, by_request: Callable[[str], I8], refused: Bools) -> Outcome:
+        """Return what became of each request as it was sent, and of those given up."""
+        arrival_ns = np.empty(len(self._order), np.int64)
+        arrival_ns[self._order] = self._plan.requests["arrival"][: len(self._order)]
+        status, given_up = by_request("status"), by_request("given_up")
+        first_token = by_request("prefill_end")
+        left = given_up != NULL
+        return Outcome(
+            lead=np.arange(len(self._order)),
+            replica=by_request("replica"),
+            start=by_request("start"),
+            prefill_end=by_request("prefill_end"),
+            kv_ready=np.full(len(self._order), NULL),
+            first_token=np.where(left & (first_token > given_up), NULL, first_token),
+            decode_start=by_request("decode_start"),
+            finish=by_request("finish"),
+            refused=refused if refused.any() else None,
+            cancelled=status == engine.CANCELLED,
+            timed_out=status == engine.TIMED_OUT,
+            given_up=given_up,
+            generated=np.where(left, by_request("generated"), NULL),
+            sent=as_sent(self._requests, self._state, arrival_ns),
         )
 
     def add_totals(self, totals: Totals) -> None:
@@ -169,7 +213,7 @@ class EngineRun:
             rows = sorter.buffer
             limit = min(int(rows.filled[0]) + SPANS_AT_ONCE, len(rows.rows))
             at = int(advance(self._plan, state, waits, samples, rows, limit))
-            state = engine.grown(state)
+            self._plan, state = grown(self._plan, engine.grown(state))
             yield at if at >= 0 else NO_LIMIT
 
 
@@ -204,7 +248,27 @@ def plan(scenario: Scenario, requests: Requests, order: I8) -> engine.EnginePlan
     draws = np.zeros((1, 2), np.int64)
     if deployment.router == "power_of_two":
         draws = _draws(scenario, len(order))
-    return engine.EnginePlan(rows, step_costs(scenario), limits, draws, details=True)
+    return engine.EnginePlan(
+        rows,
+        step_costs(scenario),
+        limits,
+        draws,
+        details=True,
+        clients=records(engine.CLIENT_FIELDS, 0),
+        patience=patience_of(scenario),
+        backoffs=np.zeros((1, 1), np.int64),
+    )
+
+
+def answering(scenario: Scenario, requests: Requests) -> engine.EnginePlan:
+    """Return what engines are to play where arrivals hang on the run: clients, and room."""
+    known = plan(scenario, requests, np.arange(len(requests)))
+    backoffs = known.backoffs if requests.backoff_ns is None else requests.backoff_ns
+    return known._replace(
+        requests=records(engine.REQUEST_FIELDS, spare_rows(requests)),
+        clients=clients_of(requests, known.requests),
+        backoffs=backoffs,
+    )
 
 
 def _draws(scenario: Scenario, count: int) -> I8:

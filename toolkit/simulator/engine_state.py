@@ -17,7 +17,7 @@ PREEMPTED = np.int64(name_key("preempted"))
 MIXED = np.int64(name_key("mixed"))
 
 ROUND_ROBIN, SHARED_QUEUE, LEAST_LOADED, SHORTEST_QUEUE, POWER_OF_TWO = np.arange(5)
-WAITING, RUNNING, SERVED, REFUSED = np.arange(4)
+WAITING, RUNNING, SERVED, REFUSED, CANCELLED, TIMED_OUT = np.arange(6)
 NEVER = np.int64(np.iinfo(np.int64).max)
 
 REQUEST_FIELDS = ("arrival", "prompt", "output", "key")
@@ -31,6 +31,17 @@ LIMIT_FIELDS = (
 blocks, requests that may wait; whether prompts are cut and come first, whether the victim is
 the one of the largest key, the router, and the most steps played at once."""
 
+CLIENT_FIELDS = ("arrival", "prompt", "output", "key", "after", "next", "think", "patience")
+"""Of each row of a workload whose arrivals hang on the run: as of a request, and no earlier than
+what ``arrival``; the row that it waits for and the row that waits for it, NULL for none; how long
+after the end of the one it is sent; how long its client waits for an answer, NEVER for ever."""
+
+PATIENCE_FIELDS = ("first_token", "whole", "retries")
+"""Of all clients: their timeouts, ns, NEVER for none, and how often each tries again."""
+
+UNKNOWN = ("replica", "start", "prefill_end", "decode_start", "finish", "given_up")
+"""What of a request is NULL until it happens."""
+
 COUNTS = 3
 """Counters of each replica: running, waiting, blocks used."""
 
@@ -41,6 +52,11 @@ class EnginePlan(NamedTuple):
     ``requests`` (requests,) in order of arrival; ``limits`` one record; ``draws``
     (requests, 2) the replicas that the router drew.  With ``details`` every wait
     and every change of a counter is written by itself.
+
+    Where arrivals hang on the run, ``clients`` (rows of the workload,) says what
+    is sent when; ``requests`` then is filled as it arrives, and has room for
+    more.  ``patience`` is one record; ``backoffs`` (rows or 1, retries) how long
+    each waits before it tries again, ns.  Else there are no ``clients``.
     """
 
     requests: Records
@@ -48,6 +64,9 @@ class EnginePlan(NamedTuple):
     limits: Records
     draws: I8
     details: bool
+    clients: Records
+    patience: Records
+    backoffs: I8
 
 
 class EngineState(NamedTuple):
@@ -63,6 +82,11 @@ class EngineState(NamedTuple):
     those out of date included.  ``tally`` is scratch; ``levels`` are counters as
     last written.  ``busy`` (replicas, 3, 2): ns and count of prefill, decode and
     mixed steps.
+
+    Where arrivals hang on the run, ``sends`` is the heap of what is to be sent,
+    by its key in ``tries``: the row of the workload, which try of it this is, and
+    when the first was sent.  ``deadlines`` is the heap of when requests are
+    given up, those out of date included.
     """
 
     run: Records
@@ -76,6 +100,11 @@ class EngineState(NamedTuple):
     tally: I8
     levels: I8
     busy: I8
+    tries: Records
+    sends: I8
+    sends_size: I8
+    deadlines: I8
+    deadlines_size: I8
 
 
 def sample_rows(capacity: int) -> Rows:
@@ -90,10 +119,11 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
         (
             *("status", "replica", "generated", "computed", "blocks", "chunk", "evicted"),
             *("since", "summed", "start", "prefill_end", "decode_start", "finish", "preemptions"),
+            *("queue", "tried", "leaving", "given_up"),
         ),
         len(plan.requests),
     )
-    for field in ("replica", "start", "prefill_end", "decode_start", "finish"):
+    for field in UNKNOWN:
         requests[field] = NULL
     engines = records(
         (
@@ -101,14 +131,18 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
             *("open", "anchor", "done", "until", "run_size", "run_context"),
             *("began", "name", "steps", "decodes", "size", "context"),
             *("chunks", "prompt_tokens", "pairs", "prompt_context", "sampled"),
+            "leaving",
         ),
         replicas,
     )
     engines["free"] = limits["blocks"]
     engines["due"] = NEVER
     engines["partial"] = NULL
+    run = records(("now", "arrived", "turn", "ready", "tries"), 1)
+    run["tries"] = len(plan.clients)
+    sends, tries = _first_sends(plan)
     return EngineState(
-        run=records(("now", "arrived", "turn", "ready"), 1),
+        run=run,
         requests=requests,
         replicas=engines,
         running=np.full((replicas, int(limits["seats"])), NULL, np.int64),
@@ -119,7 +153,25 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
         tally=np.zeros(int(limits["block"]), np.int64),
         levels=np.full(COUNTS * (replicas + 1), NULL, np.int64),
         busy=np.zeros((replicas, 3, 2), np.int64),
+        tries=tries,
+        sends=sends,
+        sends_size=np.array([np.count_nonzero(plan.clients["after"] == NULL)]),
+        deadlines=np.zeros((256, 2), np.int64),
+        deadlines_size=np.zeros(1, np.int64),
     )
+
+
+def _first_sends(plan: EnginePlan) -> tuple[I8, Records]:
+    """Return the heap of what is sent whatever happens, and a first try of every row."""
+    clients = plan.clients
+    tries = records(("client", "attempt", "began"), len(plan.requests) if len(clients) else 0)
+    tries["client"][: len(clients)] = np.arange(len(clients))
+    known = np.flatnonzero(clients["after"] == NULL)
+    known = known[np.argsort(clients["arrival"][known], kind="stable")]
+    sends = np.zeros((max(len(tries), 1), 2), np.int64)
+    sends[: len(known), 0] = clients["arrival"][known]
+    sends[: len(known), 1] = known
+    return sends, tries
 
 
 def grown(state: EngineState) -> EngineState:
