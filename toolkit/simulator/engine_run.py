@@ -231,9 +231,11 @@ def plan(scenario: Scenario, requests: Requests, order: I8) -> engine.EnginePlan
     elif stated.queue_order == "priority" and requests.priority is not None:
         rows["key"] = requests.priority[order]
     blocks = kv_room(scenario).blocks
+    clients = scenario.workload.clients
+    tries = 1 if clients is None else 1 + clients.max_retries
     limits = records(engine.LIMIT_FIELDS, 1)
     for field, value in {
-        "seats": min(stated.max_num_seqs, len(order)),
+        "seats": min(stated.max_num_seqs, len(order) * tries),
         "budget": stated.max_num_batched_tokens,
         "block": stated.kv_block_tokens,
         "blocks": NO_LIMIT if blocks is None else blocks,

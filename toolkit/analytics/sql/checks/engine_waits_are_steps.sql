@@ -1,5 +1,5 @@
 -- A request that an engine has started waits for whole steps: such a wait begins as a step begins
--- and ends as one ends.  Trace level `full` only.
+-- and ends as one ends, or as its client gives it up.  Trace level `full` only.
 -- Grain: one row per wait that does not.  Reads: runs, requests, tracks, waits, spans.
 -- Units: nanoseconds.
 CREATE OR REPLACE VIEW engine_waits_are_steps AS
@@ -11,6 +11,7 @@ WITH
             waits.cause,
             waits.from_ns,
             waits.until_ns,
+            waits.until_ns = requests.given_up_ns AS given_up,
             tracks.track
         FROM waits
         JOIN runs USING (run)
@@ -39,4 +40,6 @@ LEFT JOIN spans AS last_step
     ON last_step.run = after_start.run
     AND last_step.track = after_start.track
     AND last_step.end_ns = after_start.until_ns
-WHERE first_step.run IS NULL OR last_step.run IS NULL;
+WHERE
+    first_step.run IS NULL
+    OR (last_step.run IS NULL AND after_start.given_up IS NOT TRUE);

@@ -4,7 +4,9 @@
 -- Units: nanoseconds since the start of the simulation; tokens of one request.  NULL where an
 -- imported trace does not say.
 -- Definition: `lead` is the first request of the entry's microbatch (itself, where it is alone);
--- spans and waits of a microbatch carry the lead's key.
+-- spans and waits of a microbatch carry the lead's key.  Each try of a request has a row: `attempt`
+-- counts them from 0, `attempt_of` is the first (NULL for itself).  One that its client gave up, at
+-- `given_up_ns`, is `cancelled` or `timed_out` and left the machines at `finish_ns`.
 CREATE OR REPLACE VIEW requests AS
 SELECT
     run,
@@ -22,5 +24,11 @@ SELECT
     replica,
     lane,
     coalesce(lead, request) AS lead,
-    outcome
+    outcome,
+    session,
+    turn,
+    attempt,
+    attempt_of,
+    given_up_ns,
+    generated_tokens
 FROM store.requests;
