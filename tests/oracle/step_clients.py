@@ -12,7 +12,7 @@ from typing import Protocol
 
 from toolkit.scenario.model import Clients as Rules
 from toolkit.scenario.model import Scenario
-from toolkit.workload.requests import Requests
+from toolkit.workload.requests import ANYBODY, Requests
 
 __all__ = ["Clients"]
 
@@ -48,12 +48,13 @@ class Clients:
         self.to_send = sorted(
             (int(requests.arrival_ns[entry]), entry)
             for entry in range(len(requests))
-            if self.waits_for(entry) < 0
+            if self.waits_for(entry) == -1
         )
+        self.pool = [each for each in range(len(requests)) if self.waits_for(each) == ANYBODY]
         self.deadlines: list[tuple[int, int, str]] = []
 
     def waits_for(self, entry: int) -> int:
-        """Return the row whose end a row waits for, below 0 for none."""
+        """Return the row whose end a row waits for, -1 for none."""
         return -1 if self.requests.after is None else int(self.requests.after[entry])
 
     def patience(self, entry: int) -> int | None:
@@ -102,9 +103,12 @@ class Clients:
                 self.to_send.sort()
                 self.tries.append(Try(one.entry, one.attempt + 1, one.began))
                 return
-        for entry in range(len(self.requests)):
-            if self.waits_for(entry) == self.tries[key].entry:
-                assert self.requests.think_ns is not None
-                at = now + int(self.requests.think_ns[entry])
-                self.to_send.append((max(at, int(self.requests.arrival_ns[entry])), entry))
-                self.to_send.sort()
+        entries = range(len(self.requests))
+        after = [entry for entry in entries if self.waits_for(entry) == one.entry]
+        if not after and self.pool:
+            after = [self.pool.pop(0)]
+        for entry in after:
+            assert self.requests.think_ns is not None
+            at = now + int(self.requests.think_ns[entry])
+            self.to_send.append((max(at, int(self.requests.arrival_ns[entry])), entry))
+            self.to_send.sort()

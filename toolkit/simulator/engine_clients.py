@@ -17,9 +17,17 @@ from toolkit.simulator.engine_state import (
 from toolkit.simulator.kernel import Records, records
 from toolkit.trace.columns import NULL
 from toolkit.units import NS_PER_S, NS_PER_US
-from toolkit.workload.requests import Requests
+from toolkit.workload.requests import ANYBODY, Requests
 
-__all__ = ["as_sent", "clients_of", "hang_on_the_run", "keys", "patience_of", "spare_rows"]
+__all__ = [
+    "as_sent",
+    "clients_of",
+    "hang_on_the_run",
+    "keys",
+    "patience_of",
+    "pool_of",
+    "spare_rows",
+]
 
 I8 = npt.NDArray[np.int64]
 
@@ -53,6 +61,12 @@ def clients_of(requests: Requests, known: Records) -> Records:
     if requests.patience_ns is not None:
         rows["patience"] = np.where(requests.patience_ns < 0, NEVER, requests.patience_ns)
     return rows
+
+
+def pool_of(requests: Requests) -> I8:
+    """Return the rows that whichever client is free next sends, in order."""
+    after = requests.after
+    return np.zeros(0, np.int64) if after is None else np.flatnonzero(after == ANYBODY)
 
 
 def patience_of(scenario: Scenario) -> Records:

@@ -1,8 +1,9 @@
 """Clients: whoever waits for an answer, sends the next request after it, gives up, tries again.
 
 Where arrivals hang on the run, a request is a *try* of a row of the workload.
-It is sent when the row it waits for has ended and its client has thought, or
-when the try before it came to nothing and its client has backed off.  Requests
+It is sent when the row it waits for has ended and its client has thought (in a
+closed loop, whichever row leaves a client with nothing to send), or when the
+try before it came to nothing and its client has backed off.  Requests
 are numbered as they arrive, whatever they are tries of, so that a lower number
 is an earlier arrival wherever an engine asks for that.
 
@@ -143,10 +144,13 @@ def ended(plan: EnginePlan, state: EngineState, request: int, outcome: int) -> N
             heap_push(state.sends, state.sends_size, at, run.tries)
             run.tries += 1
             return
-    if client.next != NULL:
-        following = plan.clients[client.next]
-        at = max(run.now + following.think, following.arrival)
-        heap_push(state.sends, state.sends_size, at, client.next)
+    row = client.next
+    if row == NULL and run.taken < len(plan.pool):
+        row = plan.pool[run.taken]
+        run.taken += 1
+    if row != NULL:
+        at = max(run.now + plan.clients[row].think, plan.clients[row].arrival)
+        heap_push(state.sends, state.sends_size, at, row)
 
 
 # -- giving up ---------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from toolkit.simulator.engine_clients import (
     hang_on_the_run,
     keys,
     patience_of,
+    pool_of,
     spare_rows,
 )
 from toolkit.simulator.engine_feedback import grown
@@ -259,6 +260,7 @@ def plan(scenario: Scenario, requests: Requests, order: I8) -> engine.EnginePlan
         clients=records(engine.CLIENT_FIELDS, 0),
         patience=patience_of(scenario),
         backoffs=np.zeros((1, 1), np.int64),
+        pool=np.zeros(0, np.int64),
     )
 
 
@@ -270,6 +272,7 @@ def answering(scenario: Scenario, requests: Requests) -> engine.EnginePlan:
         requests=records(engine.REQUEST_FIELDS, spare_rows(requests)),
         clients=clients_of(requests, known.requests),
         backoffs=backoffs,
+        pool=pool_of(requests),
     )
 
 

@@ -33,8 +33,9 @@ the one of the largest key, the router, and the most steps played at once."""
 
 CLIENT_FIELDS = ("arrival", "prompt", "output", "key", "after", "next", "think", "patience")
 """Of each row of a workload whose arrivals hang on the run: as of a request, and no earlier than
-what ``arrival``; the row that it waits for and the row that waits for it, NULL for none; how long
-after the end of the one it is sent; how long its client waits for an answer, NEVER for ever."""
+what ``arrival``; the row that it waits for (ANYBODY: whichever) and the row that waits for it, NULL
+for none; how long after the end of the one it is sent; how long its client waits for an answer,
+NEVER for ever."""
 
 PATIENCE_FIELDS = ("first_token", "whole", "retries")
 """Of all clients: their timeouts, ns, NEVER for none, and how often each tries again."""
@@ -55,7 +56,8 @@ class EnginePlan(NamedTuple):
 
     Where arrivals hang on the run, ``clients`` (rows of the workload,) says what
     is sent when; ``requests`` then is filled as it arrives, and has room for
-    more.  ``patience`` is one record; ``backoffs`` (rows or 1, retries) how long
+    more.  ``pool`` are the rows that whichever client is free next takes, in this
+    order.  ``patience`` is one record; ``backoffs`` (rows or 1, retries) how long
     each waits before it tries again, ns.  Else there are no ``clients``.
     """
 
@@ -67,6 +69,7 @@ class EnginePlan(NamedTuple):
     clients: Records
     patience: Records
     backoffs: I8
+    pool: I8
 
 
 class EngineState(NamedTuple):
@@ -138,7 +141,7 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
     engines["free"] = limits["blocks"]
     engines["due"] = NEVER
     engines["partial"] = NULL
-    run = records(("now", "arrived", "turn", "ready", "tries"), 1)
+    run = records(("now", "arrived", "turn", "ready", "tries", "taken"), 1)
     run["tries"] = len(plan.clients)
     sends, tries = _first_sends(plan)
     return EngineState(
@@ -156,7 +159,7 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
         tries=tries,
         sends=sends,
         sends_size=np.array([np.count_nonzero(plan.clients["after"] == NULL)]),
-        deadlines=np.zeros((256, 2), np.int64),
+        deadlines=np.zeros((64, 2), np.int64),
         deadlines_size=np.zeros(1, np.int64),
     )
 

@@ -17,11 +17,14 @@ from toolkit.workload.arrivals import groups_us, recorded_ns, renewal_s, think_n
 from toolkit.workload.clients import backoff_ns, patience_ns
 from toolkit.workload.lengths import TokenCounts, token_counts
 
-__all__ = ["Requests", "Stream", "build"]
+__all__ = ["ANYBODY", "Requests", "Stream", "build"]
 
 I4 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+ANYBODY = -2
+"""What a row of a closed loop waits for: the end of whichever request has nothing after it."""
 
 RENEWALS = frozenset({"poisson", "gamma", "weibull", "constant", "catalog"})
 """Kinds of arrivals with independent gaps."""
@@ -65,7 +68,8 @@ class Requests:
     smaller ``priority`` goes first.  ``session`` numbers conversations and
     ``turn`` their requests, from 0; a request with ``after`` >= 0 is sent
     ``think_ns`` after the request of that row has ended, and no earlier than
-    its ``arrival_ns``.  ``hash_ids`` are the blocks of
+    its ``arrival_ns``; those with ``after`` = ANYBODY are taken in their order by
+    the clients of a closed loop, each as one has nothing else to send.  ``hash_ids`` are the blocks of
     ``block_tokens`` tokens of each prompt, equal where all text up to there is.
     ``patience_ns`` is how long its client waits for the end of an answer, -1 for
     ever; ``backoff_ns`` (entries or 1, retries) the waits before it is sent again.
@@ -262,14 +266,14 @@ def _turns(session: I4) -> I4:
 
 
 def _closed_loop(scenario: Scenario, count: int) -> dict[str, Any]:
-    """Return whom each request waits for: client i sends requests i, i + clients, and so on."""
+    """Return what each request waits for: the first of each client for nothing."""
     workload = scenario.workload
     arrivals, clients = workload.arrivals, workload.arrivals.concurrency
     rows = np.arange(count)
     rng = Stream.THINKING.rng(workload.seed)
     thinks = think_ns(arrivals.think_s, arrivals.think, count, rng)
     return {
-        "after": np.where(rows < clients, -1, rows - clients),
+        "after": np.where(rows < clients, -1, ANYBODY),
         "think_ns": np.where(rows < clients, 0, thinks),
     }
 
@@ -279,8 +283,8 @@ def _of_sessions(scenario: Scenario, size: int) -> Requests:
 
     Rows are in order of session and turn.  With `history` a prompt is all
     prompts and answers before it and its own new tokens, cut to
-    ``max_prompt_tokens``.  In a closed loop a client's next session waits for
-    the last turn of the one before.
+    ``max_prompt_tokens``.  In a closed loop a client begins its next session
+    once the one before has ended.
     """
     workload = scenario.workload
     sessions, entries = workload.sessions, workload.entries
@@ -308,10 +312,9 @@ def _of_sessions(scenario: Scenario, size: int) -> Requests:
     after = np.where(turn == 0, -1, rows - 1)
     thinks[turn == 0] = 0
     if workload.arrivals.kind == "closed_loop":
-        first, last = np.flatnonzero(turn == 0), np.flatnonzero(np.append(turn[1:] == 0, True))
+        first = np.flatnonzero(turn == 0)
         between = _closed_loop(scenario, len(first))
-        after[first] = np.where(between["after"] < 0, -1, last[between["after"]])
-        thinks[first] = between["think_ns"]
+        after[first], thinks[first] = between["after"], between["think_ns"]
     arrival_us = starts[session]
     return Requests(
         arrival_ns=_to_ns(arrival_us),
