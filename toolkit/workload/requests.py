@@ -69,8 +69,9 @@ class Requests:
     ``turn`` their requests, from 0; a request with ``after`` >= 0 is sent
     ``think_ns`` after the request of that row has ended, and no earlier than
     its ``arrival_ns``; those with ``after`` = ANYBODY are taken in their order by
-    the clients of a closed loop, each as one has nothing else to send.  ``hash_ids`` are the blocks of
-    ``block_tokens`` tokens of each prompt, equal where all text up to there is.
+    the clients of a closed loop, each as one has nothing else to send.
+    ``hash_ids`` are the blocks of ``block_tokens`` tokens of each prompt, equal
+    where all text up to there is.
     ``patience_ns`` is how long its client waits for the end of an answer, -1 for
     ever; ``backoff_ns`` (entries or 1, retries) the waits before it is sent again.
 
