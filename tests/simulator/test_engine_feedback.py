@@ -108,6 +108,15 @@ def agree(run: Played, answers: list[Answer], replicas: list[Replica]) -> None:
     assert {key: waits[key] for key in range(len(answers))} == {
         key: answer.waits for key, answer in enumerate(answers)
     }
+    work: dict[int, int] = defaultdict(int)
+    for replica in replicas:
+        for step in replica.spans:
+            for number in step.requests:
+                work[number] += step.end - step.start
+    for answer in answers:
+        if answer.finish is not None:
+            waited = sum(until - since for since, until, _ in answer.waits)
+            assert waited + work[answer.number] == answer.finish - answer.arrival
 
 
 @given(answering())

@@ -242,7 +242,9 @@ def _retries_are_possible(scenario: Scenario, clients: Clients) -> Iterator[Find
         )
     if retries and "backoff_ms" not in scenario.document["workload"]["clients"]:
         expected = "missing; required because max_retries is given"
-        yield Finding((*where, "backoff_ms"), expected, way_out="0 tries again at once")
+        yield Finding(
+            (*where, "backoff_ms"), expected, way_out="backoff_ms = 0 tries again at once"
+        )
     longest_s = clients.backoff_s * clients.backoff_factor ** max(retries - 1, 0)
     if longest_s > LONGEST_S:
         expected = f"expected waits of at most {LONGEST_S:g} s before a retry"
