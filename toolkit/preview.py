@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from toolkit.analytics.memory import InMemory
 from toolkit.scenario.model import Scenario
@@ -26,7 +27,8 @@ class Preview:
 
     ``tenants`` names the runs after run 0.  ``out_of_order`` rows of the
     recording stood behind later ones; ``sessions`` and ``block_tokens`` say
-    whether it has conversations and prefix blocks.
+    whether it has conversations and prefix blocks.  When a request is sent that
+    waits for another nobody knows beforehand: its arrival is empty.
     """
 
     run: InMemory
@@ -62,11 +64,18 @@ def preview(scenario: Scenario) -> Preview:
     )
 
 
+def _known_arrivals(requests: Requests) -> npt.NDArray[np.int64]:
+    """Return when each entry arrives, NULL where it waits for another."""
+    if requests.after is None:
+        return requests.arrival_ns
+    return np.where(requests.after == NULL, requests.arrival_ns, NULL)
+
+
 def _chunk(requests: Requests, rows: Any) -> Chunk:
     """Return some entries as rows of the table `requests`, all that has not happened left empty."""
     known: dict[str, Values] = {
         "request": np.arange(len(rows), dtype=np.int32),
-        "arrival_ns": requests.arrival_ns[rows],
+        "arrival_ns": _known_arrivals(requests)[rows],
         "prompt_tokens": requests.prompt_tokens[rows],
         "output_tokens": requests.output_tokens[rows],
         "size": requests.size[rows],

@@ -219,7 +219,7 @@ def test_one_seed_gives_one_store_byte_for_byte(tmp_path: Path) -> None:
     assert all((one / file).read_bytes() == (two / file).read_bytes() for file in files)
 
 
-@pytest.mark.parametrize("name", ["llama8b-h100", "mixtral-h100"])
+@pytest.mark.parametrize("name", ["llama8b-h100", "mixtral-h100", "sessions"])
 def test_shipped_scenarios_run_and_keep_their_invariants(
     name: str, root: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from math import floor
 
 import numpy as np
+from step_clients import Clients
 
 from toolkit.costs.memory import kv_room
 from toolkit.costs.steps import StepCosts, step_costs
@@ -41,7 +42,11 @@ class Answer:
     start: int | None = None
     decode_start: int | None = None
     finish: int | None = None
-    refused: bool = False
+    outcome: str = "served"
+    key_of_try: int = 0
+    leaving: str = ""
+    """What becomes of it at the end of the step under way."""
+    given_up: int | None = None
     evicted: bool = False
     prefilling: bool = False
     """Whether part of its prompt, or of what it has to compute anew, is still to be computed."""
@@ -57,6 +62,11 @@ class Answer:
     cause: str = "queue"
     since: int = 0
     waits: list[tuple[int, int, str]] = field(default_factory=list)
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was turned away."""
+        return self.outcome == "refused"
 
     @property
     def place(self) -> tuple[int, int]:
@@ -147,8 +157,8 @@ class Replica:
             seats = len(self.batch) < self.rules.max_num_seqs
             answer.cause = "behind_batch" if seats else "queue"
 
-    def finish_step(self, now: int) -> None:
-        """The step under way ends: its tokens are out."""
+    def finish_step(self, now: int) -> list[Answer]:
+        """The step under way ends: its tokens are out; return who is done with."""
         names = [answer.number for answer in self.batch]
         worked = tuple(
             number
@@ -173,13 +183,11 @@ class Replica:
                 answer.waited(self.began, now, "behind_prompt")
         worked = tuple(number for number in worked if number != recomputed)
         self.spans.append(Span(self.began, now, self.number, name, worked))
+        done = [each for each in self.batch if each.leaving or len(each.tokens) == each.output]
+        for answer in done:
+            self.let_go(answer, now)
         for answer in list(self.batch):
-            if len(answer.tokens) == answer.output:
-                answer.finish = now
-                answer.blocks = 0
-                self.batch.remove(answer)
-                self.run = None
-            elif self.pools and answer.tokens and self in self.pools.prompts:
+            if self.pools and answer.tokens and self in self.pools.prompts:
                 answer.prefill_end = now
                 self.batch.remove(answer)
                 self.sent.append(answer)
@@ -189,6 +197,28 @@ class Replica:
             self.run = None
         self.end = None
         self.used_at[now] = self.used
+        return done
+
+    def let_go(self, answer: Answer, now: int) -> None:
+        """A request leaves the batch for good."""
+        answer.finish = now
+        answer.blocks = 0
+        answer.outcome = answer.leaving or "served"
+        self.batch.remove(answer)
+        self.run = None
+        self.used_at[now] = self.used
+
+    def give_up(self, answer: Answer, outcome: str, now: int) -> None:
+        """A client is gone: its request leaves the queue, or the batch once it is in no step."""
+        answer.leaving, answer.given_up = outcome, now
+        if answer in self.queue:
+            head = self.queue[0]
+            walk_out(answer, self.queue, now)
+            if answer is head and self.queue:
+                seats = len(self.batch) < self.rules.max_num_seqs
+                self.queue[0].now_waits(now, "behind_batch" if seats else "queue")
+        elif self.end is None:
+            self.let_go(answer, now)
 
     def form(self, now: int, shared: list[Answer]) -> bool:
         """Form the next batch and start its step; return whether anything changed."""
@@ -400,7 +430,7 @@ class Pools:
         """Choose who is to decode a request."""
         among = list(range(len(self.tokens)))
         if self.kind == "power_of_two":
-            among = sorted(self.draws[answer.number])
+            among = sorted(self.draws[answer.number % len(self.draws)])
 
         def load(number: int) -> tuple[int, int]:
             token = self.tokens[number]
@@ -460,8 +490,18 @@ def _free(lane: tuple[int, int | None]) -> int:
     return lane[0]
 
 
+def walk_out(answer: Answer, queue: list[Answer], now: int) -> None:
+    """A request that waits leaves its queue for good."""
+    answer.now_waits(now, "")
+    answer.finish, answer.outcome = now, answer.leaving
+    queue.remove(answer)
+
+
 def play(scenario: Scenario, requests: Requests) -> tuple[list[Answer], list[Replica]]:
-    """Play a scenario with continuous batching; return requests in the workload's order."""
+    """Play a scenario with continuous batching.
+
+    Returns requests in the workload's order, those sent again behind them as they were.
+    """
     rules = scenario.deployment.engine
     assert rules is not None
     replicas: list[Replica] = []
@@ -474,36 +514,50 @@ def play(scenario: Scenario, requests: Requests) -> tuple[list[Answer], list[Rep
     for replica in replicas:
         replica.pools = split
     front = replicas if split is None else split.prompts
-    order = sorted(range(len(requests)), key=lambda each: (int(requests.arrival_ns[each]), each))
-    answers = [_answer(requests, rules, number, entry) for number, entry in enumerate(order)]
+    clients = Clients(scenario, requests)
+    answers: list[Answer] = []
     route = _Router(scenario, len(requests))
     shared: list[Answer] = []
-    to_come = list(answers)
     while True:
+        under_way = [each for token in replicas for each in token.coming if each.landing]
         times = [replica.end for replica in replicas if replica.end is not None]
-        times += [each.landing[1] for token in replicas for each in token.coming if each.landing]
-        if not times and not to_come:
+        times += [each.landing[1] for each in under_way if each.landing]
+        if not times and not clients.to_send:
             break
-        now = min([*times, *([to_come[0].arrival] if to_come else [])])
+        now = min([*times, *clients.times()])
         for replica in replicas:
             if replica.end == now:
-                replica.finish_step(now)
-        for answer in sorted(
-            (each for token in replicas for each in token.coming if each.landing),
-            key=lambda each: each.number,
-        ):
+                for answer in replica.finish_step(now):
+                    if not answer.leaving:
+                        clients.ended(answer.key_of_try, "served", now)
+        under_way = [each for token in replicas for each in token.coming if each.landing]
+        for answer in sorted(under_way, key=lambda each: each.number):
             if answer.landing is not None and answer.landing[1] == now:
                 assert answer.target is not None
                 assert answer.origin is not None
                 replicas[answer.origin].sent.remove(answer)
                 answer.target.land(answer, now)
                 replicas[answer.origin].used_at[now] = replicas[answer.origin].used
-        while to_come and to_come[0].arrival == now:
-            answer = to_come.pop(0)
+        for number, outcome in clients.overdue(now, answers):
+            answer = answers[number]
+            if answer in shared:
+                answer.leaving, answer.given_up = outcome, now
+                walk_out(answer, shared, now)
+            else:
+                next(each for each in replicas if answer in [*each.queue, *each.batch]).give_up(
+                    answer, outcome, now
+                )
+            clients.ended(answer.key_of_try, outcome, now)
+        while clients.to_send and clients.to_send[0][0] == now:
+            key, entry = clients.send(len(answers))
+            answer = _answer(requests, rules, len(answers), entry, now)
+            answer.key_of_try = key
+            answers.append(answer)
             at = route(answer, front)
             waiting = shared if at is None else replicas[at].queue
             if rules.max_waiting is not None and len(waiting) >= rules.max_waiting:
-                answer.refused = True
+                answer.outcome = "refused"
+                clients.ended(key, "refused", now)
             elif at is None:
                 answer.since = now
                 shared.append(answer)
@@ -516,17 +570,16 @@ def play(scenario: Scenario, requests: Requests) -> tuple[list[Answer], list[Rep
             if replica.end is None
         ):
             pass
-    by_entry = dict(zip(order, answers, strict=True))
-    return [by_entry[entry] for entry in range(len(requests))], replicas
+    return sorted(answers, key=lambda each: each.key_of_try), replicas
 
 
-def _answer(requests: Requests, rules: Engine, number: int, entry: int) -> Answer:
+def _answer(requests: Requests, rules: Engine, number: int, entry: int, now: int) -> Answer:
     prompt = int(requests.prompt_tokens[entry])
     key = prompt if rules.queue_order == "shortest_first" else 0
     if rules.queue_order == "priority" and requests.priority is not None:
         key = int(requests.priority[entry])
     output = int(requests.output_tokens[entry])
-    return Answer(number, int(requests.arrival_ns[entry]), prompt, output, key)
+    return Answer(number, now, prompt, output, key)
 
 
 class _Router:
@@ -549,7 +602,7 @@ class _Router:
             return (self.turn - 1) % len(replicas)
         among = list(range(len(replicas)))
         if self.kind == "power_of_two":
-            among = sorted(self.draws[answer.number])
+            among = sorted(self.draws[answer.number % len(self.draws)])
 
         def load(number: int) -> int:
             replica = replicas[number]

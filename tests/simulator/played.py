@@ -14,7 +14,7 @@ import pytest
 
 from toolkit.scenario.model import Scenario
 from toolkit.simulator import dejavu_run, event_run, simulate, spans
-from toolkit.trace.columns import NAMES, NULL, TABLES, Chunk, empty, name_key
+from toolkit.trace.columns import NAMES, NULL, TABLES, Chunk, Column, Values, empty, name_key
 
 __all__ = ["Played", "buffers", "gathered", "name_of", "or_none", "play"]
 
@@ -72,7 +72,7 @@ def gathered(chunks: Iterable[Chunk]) -> Played:
         {
             table: {
                 column.name: np.concatenate(
-                    [np.asarray(chunk.columns[column.name], _type(column.type)) for chunk in some]
+                    [np.asarray(_values(chunk, column), _type(column.type)) for chunk in some]
                 )
                 for column in TABLES[table].columns
             }
@@ -90,6 +90,13 @@ def buffers(*, waits_rows: int, span_rows: int) -> Iterator[None]:
         for module in (spans, event_run, dejavu_run):
             patch.setattr(module, "SPANS_AT_ONCE", span_rows)
         yield
+
+
+def _values(chunk: Chunk, column: Column) -> Values:
+    """Return a column of a chunk; one it may be without and is has no value."""
+    if column.optional and column.name not in chunk.columns:
+        return np.full(len(chunk), "" if column.type == "string" else NULL)
+    return chunk.columns[column.name]
 
 
 def _type(name: str) -> npt.DTypeLike:

@@ -16,9 +16,11 @@ MANIFEST = {"name": "world", "title": "a test world"}
 
 
 def chunk(table: str, rows: Sequence[Sequence[Any]]) -> Chunk:
-    """Return rows as a chunk; None stands for an empty value."""
+    """Return rows as a chunk; None stands for an empty value, optional columns may be left out."""
     columns: dict[str, Any] = {}
     for position, column in enumerate(TABLES[table].columns):
+        if column.optional and rows and position >= len(rows[0]):
+            continue
         values = [row[position] for row in rows]
         if column.type == "string":
             columns[column.name] = values

@@ -302,9 +302,12 @@ class Run:
             raise InputError(problems[0].file, problems)
 
     def _files(self, table: str) -> str:
-        """Return the SQL that reads one table of all stores, with the run's name."""
+        """Return the SQL that reads one table of all stores, with the run's name.
+
+        A column that an older store is without is empty there.
+        """
         return " UNION ALL ".join(
-            f"SELECT {_literal(name)}::run_name AS run, * "
+            f"SELECT {_literal(name)}::run_name AS run, {_columns(table, store)}, file_row_number "
             f"FROM read_parquet({_literal(str(store.path(table)))}, file_row_number = true)"
             for name, store in zip(self.names, self.stores, strict=True)
         )
@@ -378,6 +381,26 @@ def _names(folders: Sequence[Path]) -> tuple[str, ...]:
 def _spill() -> str:
     """Return a folder of this connection's own, which DuckDB makes when it needs it and removes."""
     return str(Path(tempfile.gettempdir()) / f"toolkit-{os.getpid()}-{uuid4().hex[:8]}")
+
+
+def _columns(table: str, store: Store) -> str:
+    lacks = store.lacks(table)
+    return ", ".join(
+        f'NULL::{_SQL[column.type]} AS "{column.name}"'
+        if column.name in lacks
+        else f'"{column.name}"'
+        for column in TABLES[table].columns
+    )
+
+
+_SQL = {
+    "int64": "BIGINT",
+    "int32": "INTEGER",
+    "int8": "TINYINT",
+    "float64": "DOUBLE",
+    "string": "VARCHAR",
+}
+"""Types of columns in SQL."""
 
 
 def _literal(text: str) -> str:

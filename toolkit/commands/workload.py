@@ -59,7 +59,11 @@ def execute(arguments: argparse.Namespace) -> int:
 
     from toolkit.report.arriving_terminal import show
 
-    notes = [*_notes(seen), *([f"figure: {out}"] if out is not None else [])]
+    notes = [
+        *_notes(seen),
+        *_of_clients(scenario),
+        *([f"figure: {out}"] if out is not None else []),
+    ]
     show(arriving, title, notes, Console())
     return 0
 
@@ -86,6 +90,36 @@ def _notes(seen: Preview) -> Iterator[str]:
             f"{seen.blocks:,} prefix blocks of {seen.block_tokens} tokens; "
             f"{again:.0%} of them have been there before."
         )
+
+
+def _of_clients(scenario: Scenario) -> Iterator[str]:
+    """Yield what clients are going to do in answer to the run, a sentence each."""
+    workload = scenario.workload
+    arrivals, sessions, clients = workload.arrivals, workload.sessions, workload.clients
+    if sessions is not None:
+        yield f"A turn is sent {_after(sessions.think_s, sessions.think)} the answer to the last."
+    if arrivals.kind == "closed_loop":
+        what = "session" if sessions is not None else "request"
+        yield (
+            f"{arrivals.concurrency:,} clients, each with one {what} at a time: it begins the next "
+            f"{_after(arrivals.think_s, arrivals.think)} the end of the last."
+        )
+    if clients is None:
+        return
+    if clients.cancel_share:
+        yield f"{clients.cancel_share:.0%} of the requests are cancelled if they take too long."
+    for limit_s, what in ((clients.first_token_s, "a first token"), (clients.whole_s, "an end")):
+        if limit_s is not None:
+            yield f"A request without {what} after {limit_s:,.6g} s has timed out."
+    if clients.max_retries:
+        times = "once" if clients.max_retries == 1 else f"up to {clients.max_retries} times"
+        yield f"What timed out or was refused is sent again {times}, in rows of its own."
+
+
+def _after(think_s: float, think: str) -> str:
+    if not think_s:
+        return "right after"
+    return f"{think_s:,.6g} s {'on average ' if think == 'exponential' else ''}after"
 
 
 def _draw(arriving: Arriving, out: Path) -> None:

@@ -58,6 +58,14 @@ class Entries(Protocol):
     def part(self) -> npt.NDArray[np.int32]:
         """The replica each is bound to, -1 for none."""
 
+    @property
+    def after(self) -> npt.NDArray[np.int64] | None:
+        """The row whose end each waits for, below 0 for none; None: all arrive by themselves."""
+
+    @property
+    def think_ns(self) -> npt.NDArray[np.int64] | None:
+        """How long after that end each is sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bound:

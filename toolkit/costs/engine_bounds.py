@@ -49,12 +49,20 @@ class Arrivals(Protocol):
     def output_tokens(self) -> npt.NDArray[np.int32]:
         """Tokens of each answer."""
 
+    @property
+    def after(self) -> npt.NDArray[np.int64] | None:
+        """The row whose end each waits for, below 0 for none; None: all arrive by themselves."""
+
+    @property
+    def think_ns(self) -> npt.NDArray[np.int64] | None:
+        """How long after that end each is sent."""
+
 
 def engine_bounds(scenario: Scenario, requests: Arrivals) -> tuple[EngineBound, ...]:
-    """Return the lower bounds on the makespan; none where requests may be refused."""
+    """Return the lower bounds on the makespan; none where requests may be refused or given up."""
     engine = scenario.deployment.engine
     assert engine is not None
-    if engine.max_waiting is not None:
+    if engine.max_waiting is not None or scenario.workload.clients is not None:
         return ()
     both = pools(scenario)
     prompt = requests.prompt_tokens.astype(np.float64)
@@ -125,7 +133,10 @@ def _longest(
     """Return the bound of the request that alone takes longest, its KV transfer left out."""
     parts = [_alone(each, prompt, decodes) for each in costs]
     alone_ns = parts[0][0] + parts[1][1]
-    ends_ns = requests.arrival_ns + np.maximum(alone_ns - ROUNDED * (1 + decodes), 0)
+    least_ns = np.maximum(alone_ns - ROUNDED * (1 + decodes), 0)
+    if requests.after is not None:
+        return _longest_chain(requests, least_ns)
+    ends_ns = requests.arrival_ns + least_ns
     at = int(np.argmax(ends_ns))
     return EngineBound(
         "longest_entry",
@@ -151,3 +162,22 @@ def _alone(costs: StepCosts, prompt: F8, decodes: F8) -> tuple[F8, F8]:
     one = min(costs.decode, costs.chunk) if costs.chunk else costs.decode
     token_ns = each + one + float(dense(np.ones(1))[0]) + costs.token_collective
     return prompt_ns, decodes * token_ns + contexts
+
+
+def _longest_chain(requests: Arrivals, least_ns: F8) -> EngineBound:
+    """Return the bound of requests of which some wait for others: each at its least, one by one."""
+    assert requests.after is not None
+    assert requests.think_ns is not None
+    ends_ns, length = requests.arrival_ns + least_ns, np.ones(len(least_ns), np.int64)
+    for row in np.flatnonzero(requests.after >= 0):
+        before = requests.after[row]
+        sent_ns = max(ends_ns[before] + requests.think_ns[row], requests.arrival_ns[row])
+        ends_ns[row] = sent_ns + least_ns[row]
+        length[row] = length[before] + 1
+    at = int(np.argmax(ends_ns))
+    return EngineBound(
+        "longest_entry",
+        float(ends_ns[at]) / NS_PER_S,
+        f"request {at} is the last of {length[at]:,} that wait for one another; each alone on the "
+        f"machines, and with the time between them, they end at {ends_ns[at] / NS_PER_S:,.6g} s",
+    )

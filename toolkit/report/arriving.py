@@ -62,13 +62,23 @@ class Arriving:
 
     def answer(self) -> str:
         """Return what arrives, in a sentence."""
-        whole = self.whole
+        whole, beginning = self.whole, self.whole["arriving_requests"]
         many = f"{whole['requests']:,} request{'s' if whole['requests'] != 1 else ''}"
+        if beginning < whole["requests"]:
+            rest = whole["requests"] - beginning
+            return (
+                f"{many}, of which {rest:,} wait for answers to others; "
+                f"the other {beginning:,} arrive {self._times()}."
+            )
+        return f"{many}{',' if whole['rate_per_s'] is None else ''} {self._times()}."
+
+    def _times(self) -> str:
+        whole = self.whole
         if whole["rate_per_s"] is None:
-            return f"{many}, all at {words.seconds(whole['first_s'])}."
+            return f"all at {words.seconds(whole['first_s'])}"
         return (
-            f"{many} in {words.seconds(whole['last_s'] - whole['first_s'])}, "
-            f"{words.amount(whole['rate_per_s'])} per second, {self._burstiness()}."
+            f"in {words.seconds(whole['last_s'] - whole['first_s'])}, "
+            f"{words.amount(whole['rate_per_s'])} per second, {self._burstiness()}"
         )
 
     def _burstiness(self) -> str:

@@ -28,9 +28,10 @@ def show(arriving: Arriving, title: str, notes: Iterable[str], console: Console)
     console.print(Text(title, style="bold"))
     console.print()
     console.print(Text(arriving.answer()))
-    console.print()
-    for line in _over_time(arriving):
-        console.print(Text(line))
+    if arriving.whole["rate_per_s"] is not None:
+        console.print()
+        for line in _over_time(arriving):
+            console.print(Text(line))
     console.print()
     console.print(Padding(_distributions(arriving), (0, 0, 0, 1)))
     if arriving.dispersion:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from toolkit.report import figures, ledger_figures, style, words
+from toolkit.report import endings, figures, ledger_figures, style, words
 from toolkit.report.document import (
     Block,
     Document,
@@ -46,6 +46,7 @@ _TERMS = (
     "throughput_windows",
     "itl",
     "request_slo",
+    "request_outcomes",
     "slo_attainment",
     "goodput",
     "load_windows",
@@ -81,11 +82,13 @@ def content(
     outcomes: Sequence[Outcome] = (),
 ) -> Document:
     """Return the report on `findings` and what came of assertions; draws the figures."""
+    ended = endings.cells(findings)
     with style.look():
         sections = [
             Section("Answer", list(_answer(findings))),
             *([Section("Assertions", list(assertion_blocks(outcomes)))] if outcomes else []),
             *([Section("Limits", list(_limits(findings)))] if findings["goodput"].height else []),
+            *([Section("Outcomes", list(endings.blocks(findings)))] if ended else []),
             Section("Why", list(_why(findings))),
             Section("Where the time went", list(_time(findings))),
             Section("Cost", list(_cost(findings))),
@@ -477,9 +480,9 @@ def _limits(findings: Findings) -> Iterator[Block]:
         ],
     )
     yield Paragraph(
-        "Over all requests that arrived: those refused or failed are misses. Goodput counts the "
-        "requests that met every limit, by the makespan; an answer of one token meets a limit on "
-        "the time per token after it.",
+        "Over all requests that arrived: those refused, given up or failed are misses. Goodput "
+        "counts the requests that met every limit, by the makespan; an answer of one token meets a "
+        "limit on the time per token after it.",
         "note",
     )
 

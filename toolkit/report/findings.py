@@ -43,6 +43,7 @@ TABLES = (
     "unit_costs",
     "slo_attainment",
     "goodput",
+    "request_outcomes",
     "itl_summary",
     "kv_transfer_summary",
     "throughput_windows",

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.report import words
+from toolkit.report import endings, words
 from toolkit.report.content import LIMITS
 from toolkit.report.findings import Findings, find
 from toolkit.report.outcomes import Outcome
@@ -67,7 +67,7 @@ def terminal(runs: Sequence[Run], console: Console, *, outcomes: Sequence[Outcom
     console.print()
     if outcomes:
         console.print(_assertions(outcomes), crop=False)
-    for part in (_headline, _limits, _latency, _stages, _transfers, _places):
+    for part in (_headline, _limits, _endings, _latency, _stages, _transfers, _places):
         if (shown := part(findings)) is not None:
             console.print(shown)
 
@@ -129,6 +129,20 @@ def _limits(findings: Findings) -> RenderableType | None:
                     for run in findings.labels
                 ),
             )
+    return table
+
+
+def _endings(findings: Findings) -> RenderableType | None:
+    """Return what became of the requests, where not all were served."""
+    counts = endings.cells(findings)
+    if not counts:
+        return None
+    table = _table("requests")
+    for label in findings.labels.values():
+        table.add_column(label, justify="right", overflow="fold")
+    named = ((endings.ENDINGS[outcome], of_run) for outcome, of_run in counts.items())
+    for name, of_run in (*named, *endings.wasted(findings)):
+        table.add_row(name, *(of_run.get(run, "0") for run in findings.labels))
     return table
 
 

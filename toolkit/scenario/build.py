@@ -11,6 +11,7 @@ from toolkit import catalog
 from toolkit.scenario.model import (
     Arrivals,
     Assertion,
+    Clients,
     Degree,
     Deployment,
     Engine,
@@ -260,6 +261,7 @@ def _workload(table: Table, saved: Table, recording: Recording | None) -> Worklo
         recording=recording,
         sessions=_sessions(table["sessions"]) if "sessions" in table else None,
         tenants=tenants,
+        clients=_clients(table["clients"]) if "clients" in table else None,
     )
 
 
@@ -327,12 +329,31 @@ def _profile(table: Table) -> Profile:
 
 
 def _sessions(table: Table) -> Sessions:
+    turns = table.get("turns", table.get("mean_turns"))
     return Sessions(
-        turns=float(table.get("turns", table.get("mean_turns", 1))),
+        turns=None if turns is None else float(turns),
         fixed="turns" in table,
         think_s=float(table["think_s"]),
         think=table["think"],
         history=table["history"],
+    )
+
+
+def _clients(table: Table) -> Clients:
+    return Clients(
+        cancel_share=float(table.get("cancel_share", 0.0)),
+        cancel_s=table.get("cancel_after_ms", 0.0) / MS_PER_S,
+        cancel=table["cancel"],
+        cancel_quantiles=tuple(
+            (float(share), after_ms / MS_PER_S)
+            for share, after_ms in table.get("cancel_after_quantiles_ms", ())
+        ),
+        first_token_s=_seconds(table.get("first_token_timeout_ms")),
+        whole_s=_seconds(table.get("timeout_ms")),
+        max_retries=table["max_retries"],
+        backoff_s=table.get("backoff_ms", 0.0) / MS_PER_S,
+        backoff_factor=float(table["backoff_factor"]),
+        backoff_jitter=float(table["backoff_jitter"]),
     )
 
 

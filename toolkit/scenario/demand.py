@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from toolkit.scenario.model import Arrivals, Profile, Scenario, Workload
+from toolkit.scenario.model import Arrivals, Clients, Profile, Scenario, Sessions, Workload
 from toolkit.scenario.toml import KeyPath
 from toolkit.scenario.validate import Finding
 
@@ -18,8 +18,8 @@ __all__ = ["LONGEST_S", "of_arrivals", "of_counts", "served_entries"]
 LONGEST_S = 3e9
 """Longest run, seconds, whose nanoseconds the trace's clock holds with room to spare: 95 years."""
 
-ANSWERING: frozenset[str] = frozenset()
-"""Kinds of batching that play what is sent after an answer: none so far."""
+ANSWERING = frozenset({"continuous"})
+"""Kinds of batching that play what is sent after an answer."""
 
 
 def of_counts(scenario: Scenario) -> Iterator[Finding]:
@@ -28,7 +28,9 @@ def of_counts(scenario: Scenario) -> Iterator[Finding]:
     yield from _a_request_for_each_entry(scenario)
     yield from _recordings_have_what_is_taken(scenario)
     yield from _tenants_go_together(scenario)
-    yield from _sessions_go_together(scenario)
+    yield from _answers_are_played(scenario)
+    yield from _sessions_go_together(scenario.workload)
+    yield from _clients_go_together(scenario)
 
 
 def of_arrivals(scenario: Scenario) -> Iterator[Finding]:
@@ -130,7 +132,7 @@ def _tenants_go_together(scenario: Scenario) -> Iterator[Finding]:
         yield Finding(("workload", "equal_work_batch"), expected, way_out="remove it")
 
 
-def _sessions_go_together(scenario: Scenario) -> Iterator[Finding]:
+def _answers_are_played(scenario: Scenario) -> Iterator[Finding]:
     """What is sent after an answer needs a simulation that says when the answer is there."""
     workload = scenario.workload
     waiting = (
@@ -140,6 +142,11 @@ def _sessions_go_together(scenario: Scenario) -> Iterator[Finding]:
             ("workload", "arrivals", "kind"),
             "clients that wait for answers",
         ),
+        (
+            workload.clients is not None,
+            ("workload", "clients"),
+            "clients that do not wait for ever",
+        ),
     )
     for present, where, what in waiting:
         if present and scenario.deployment.batching not in ANSWERING:
@@ -148,9 +155,100 @@ def _sessions_go_together(scenario: Scenario) -> Iterator[Finding]:
                 "expected arrivals that are known beforehand because "
                 f'batching = "{scenario.deployment.batching}", '
                 f"which does not play {what}",
-                "" if where[-1] == "sessions" else '"closed_loop"',
-                "remove it" if where[-1] == "sessions" else "state a rate, or recorded times",
+                '"closed_loop"' if where[-1] == "kind" else "",
+                "state a rate, or recorded times" if where[-1] == "kind" else "remove it",
             )
+
+
+def _sessions_go_together(workload: Workload) -> Iterator[Finding]:
+    sessions, recording = workload.sessions, workload.recording
+    if sessions is None:
+        return
+    if sessions.turns is not None:
+        yield from _sessions_end(workload, sessions)
+    elif recording is None or recording.session is None or workload.lengths.kind != "trace":
+        yield Finding(
+            ("workload", "sessions", "turns"),
+            "missing; required where no recorded requests with sessions are taken",
+            way_out="or mean_turns, or requests whose file has a column session",
+        )
+
+
+def _sessions_end(workload: Workload, sessions: Sessions) -> Iterator[Finding]:
+    """Prompts that hold all turns before them have to stop growing, and thinking has to end."""
+    if sessions.history and not sessions.fixed and workload.lengths.max_prompt_tokens is None:
+        yield Finding(
+            ("workload", "lengths", "max_prompt_tokens"),
+            "missing; required because mean_turns sets no limit to the turns that a prompt holds",
+            way_out="state the context window less the longest answer, or history = false",
+        )
+    turns = min(sessions.turns or 1, workload.entries)
+    if turns * sessions.think_s > LONGEST_S:
+        expected = f"expected sessions of at most {LONGEST_S:g} s"
+        got = f"{turns:g} turns, {sessions.think_s:g} s each"
+        yield Finding(("workload", "sessions", "think_s"), expected, got)
+
+
+def _clients_go_together(scenario: Scenario) -> Iterator[Finding]:
+    """What clients do has to have a reason and a time."""
+    clients = scenario.workload.clients
+    if clients is None:
+        return
+    where: KeyPath = ("workload", "clients")
+    quantiles = clients.cancel_quantiles
+    if clients.cancel_share and bool(clients.cancel_s) == bool(quantiles):
+        expected = (
+            "expected one of cancel_after_ms and cancel_after_quantiles_ms because "
+            "cancel_share is given"
+        )
+        yield Finding((*where, "cancel_after_ms"), expected, "both" if quantiles else "neither")
+    if not clients.cancel_share and (clients.cancel_s or quantiles):
+        yield Finding(
+            (*where, "cancel_share"),
+            "missing; required because a patience is given",
+            way_out="cancel_share = 1 gives it to every client",
+        )
+    yield from _quantiles_ascend((*where, "cancel_after_quantiles_ms"), quantiles)
+    yield from _retries_are_possible(scenario, clients)
+
+
+def _quantiles_ascend(
+    where: KeyPath, quantiles: tuple[tuple[float, float], ...]
+) -> Iterator[Finding]:
+    shares = [share for share, _ in quantiles]
+    if quantiles and (shares[0] != 0 or shares[-1] != 1):
+        got = f"{shares[0]:g} to {shares[-1]:g}"
+        yield Finding(where, "expected shares from 0 to 1", got)
+    for (low, early), (high, late) in pairwise(quantiles):
+        if high <= low or late < early:
+            got = f"[{low:g}, {early * 1e3:g}], then [{high:g}, {late * 1e3:g}]"
+            yield Finding(where, "expected ascending shares and times", got)
+            return
+
+
+def _retries_are_possible(scenario: Scenario, clients: Clients) -> Iterator[Finding]:
+    where: KeyPath = ("workload", "clients")
+    engine, retries = scenario.deployment.engine, clients.max_retries
+    may_fail = (
+        clients.first_token_s is not None
+        or clients.whole_s is not None
+        or (engine is not None and engine.max_waiting is not None)
+    )
+    if retries and not may_fail:
+        yield Finding(
+            (*where, "max_retries"),
+            "expected a timeout, or deployment.max_waiting: else nothing is ever tried again",
+            f"{retries}",
+        )
+    if retries and "backoff_ms" not in scenario.document["workload"]["clients"]:
+        expected = "missing; required because max_retries is given"
+        yield Finding(
+            (*where, "backoff_ms"), expected, way_out="backoff_ms = 0 tries again at once"
+        )
+    longest_s = clients.backoff_s * clients.backoff_factor ** max(retries - 1, 0)
+    if longest_s > LONGEST_S:
+        expected = f"expected waits of at most {LONGEST_S:g} s before a retry"
+        yield Finding((*where, "backoff_factor"), expected, f"{longest_s:.3g} s before the last")
 
 
 def _arrivals_are_possible(scenario: Scenario) -> Iterator[Finding]:
@@ -160,13 +258,20 @@ def _arrivals_are_possible(scenario: Scenario) -> Iterator[Finding]:
     if arrivals.kind == "times":
         times = arrivals.times_s
         where = ("workload", "arrivals", "times_s")
-        if len(times) != workload.entries:
-            expected = f"expected a time for each of the {workload.entries} entries"
+        needed, whats = _listed_times(workload)
+        if len(times) != needed:
+            expected = f"expected a time for each of the {needed} {whats}"
             yield Finding(where, expected, f"{len(times)} times")
         late = next((i for i, (a, b) in enumerate(pairwise(times)) if b < a), None)
         if late is not None:
             got = f"{times[late]:g} s, then {times[late + 1]:g} s at index {late + 1}"
             yield Finding(where, "expected ascending times", got)
+    elif arrivals.kind == "closed_loop":
+        rounds = -(-workload.entries // arrivals.concurrency)
+        if rounds * arrivals.think_s > LONGEST_S:
+            expected = f"expected that each client thinks for at most {LONGEST_S:g} s in all"
+            got = f"{arrivals.think_s:g} s for each of {rounds} requests"
+            yield Finding(("workload", "arrivals", "think_s"), expected, got)
     elif arrivals.rate_per_s > 0:
         entries = served_entries(scenario)
         size = scenario.deployment.microbatch_size if workload.entry == "microbatch" else 1
@@ -188,6 +293,14 @@ def _arrivals_are_possible(scenario: Scenario) -> Iterator[Finding]:
                 f"expected a factor with which the last request arrives within {LONGEST_S:g} s",
                 f"{arrivals.time_scale:g}: {last_s * arrivals.time_scale:.3g} s",
             )
+
+
+def _listed_times(workload: Workload) -> tuple[int, str]:
+    """Return how many arrivals a list has to have, and of what: of sessions, where these arrive."""
+    sessions, entries = workload.sessions, workload.entries
+    if sessions is not None and sessions.fixed and sessions.turns:
+        return -(-entries // int(sessions.turns)), "sessions"
+    return entries, "entries"
 
 
 def _profiles_are_possible(workload: Workload) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from toolkit.scenario.kv_room import blocks_of, kv_room
-from toolkit.scenario.memory import longest_tokens
+from toolkit.scenario.memory import longest_request
 from toolkit.scenario.model import RooflineTiming, Scenario, TableTiming, Timing
 from toolkit.scenario.pools import pools
 from toolkit.scenario.toml import KeyPath
@@ -126,7 +126,7 @@ def _a_step_takes_its_decodes(scenario: Scenario) -> Iterator[Finding]:
         lengths, entries = scenario.workload.lengths, scenario.workload.entries
         if lengths.kind == "pairs" and len(lengths.pairs) < entries:
             return
-        prompt, output = longest_tokens(lengths, entries)
+        prompt, output = longest_request(scenario.workload)
         if not engine.chunked_prefill and budget < prompt + output:
             yield Finding(
                 where,
@@ -171,7 +171,7 @@ def _the_longest_request_fits(scenario: Scenario) -> Iterator[Finding]:
         if engine is None:
             return
         room = kv_room(pool)
-        prompt, output = longest_tokens(scenario.workload.lengths, scenario.workload.entries)
+        prompt, output = longest_request(scenario.workload)
         needed = blocks_of(prompt + output - 1, engine.kv_block_tokens)
         if room.blocks is not None and room.blocks < needed:
             yield Finding(

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from toolkit import catalog
-from toolkit.scenario.model import Lengths, Model, Scenario
+from toolkit.scenario.model import Lengths, Model, Scenario, Workload
 from toolkit.units import GB
 
-__all__ = ["StageFit", "fit", "longest_tokens", "stage_layers"]
+__all__ = ["StageFit", "fit", "longest_request", "longest_tokens", "stage_layers"]
 
 Role = Literal["colocated", "prompt", "token"]
 
@@ -79,6 +79,21 @@ def longest_tokens(lengths: Lengths, entries: int) -> tuple[int, int]:
         max(min(prompt, lengths.max_prompt_tokens or prompt), 1),
         max(min(output, lengths.max_output_tokens or output), lengths.min_output_tokens),
     )
+
+
+def longest_request(workload: Workload) -> tuple[int, int]:
+    """Return the most prompt and output tokens that a request of a workload can have.
+
+    Where prompts hold the turns before them, those of the last turn, as far as
+    ``max_prompt_tokens`` lets them grow.
+    """
+    prompt, output = longest_tokens(workload.lengths, workload.entries)
+    sessions, most = workload.sessions, workload.lengths.max_prompt_tokens
+    if sessions is None or sessions.turns is None or not sessions.history:
+        return prompt, output
+    turns = min(int(sessions.turns), workload.entries) if sessions.fixed else workload.entries
+    grown = prompt + (turns - 1) * (prompt + output)
+    return min(grown, most or grown), output
 
 
 def fit(scenario: Scenario) -> tuple[StageFit, ...]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Arrivals",
     "Assertion",
+    "Clients",
     "Degree",
     "Deployment",
     "Engine",
@@ -222,8 +223,8 @@ class Arrivals:
     ``profile``, a rate that changes.  ``trace`` takes the times of
     ``recording``, times ``time_scale``, or stretched to the mean
     ``rate_per_s``.  ``closed_loop``: ``concurrency`` clients, each of whom
-    sends its next request ``think_s`` after an answer.  ``tenants``: each
-    tenant's own.
+    sends its next request (or begins its next session) ``think_s`` after an
+    answer.  ``tenants``: each tenant's own.
 
     ``groups`` is the published simulators' process: groups of ``group_size``
     entries at once (None: one per machine), exponential gaps at
@@ -289,15 +290,41 @@ class Sessions:
     """Conversations: a session's next turn is sent ``think_s`` after the answer to the last.
 
     ``turns`` is the mean number of turns; ``fixed``: every session has as many,
-    else geometrically distributed.
+    else geometrically distributed.  None: the sessions are those of the recorded
+    requests, and no turn is sent before its recorded time.
     """
 
-    turns: float
+    turns: float | None
     fixed: bool
     think_s: float = 0.0
     think: Literal["constant", "exponential"] = "constant"
     history: bool = True
     """Whether a prompt holds the prompts and answers of the turns before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What clients do when an answer is long in coming: give up, or try again.
+
+    A share ``cancel_share`` of requests has a client whose patience ends after
+    ``cancel_s``, all alike or exponentially distributed, or drawn from
+    ``cancel_quantiles``, (share, seconds) ascending.  Whatever has no first
+    token ``first_token_s`` after it was sent, or is not done after ``whole_s``,
+    has timed out; it is sent again up to ``max_retries`` times, as is what was
+    refused, ``backoff_s`` later, and ``backoff_factor`` times as long each
+    further time; up to the share ``backoff_jitter`` of it is left out at random.
+    """
+
+    cancel_share: float = 0.0
+    cancel_s: float = 0.0
+    cancel: Literal["constant", "exponential"] = "constant"
+    cancel_quantiles: tuple[tuple[float, float], ...] = ()
+    first_token_s: float | None = None
+    whole_s: float | None = None
+    max_retries: int = 0
+    backoff_s: float = 0.0
+    backoff_factor: float = 2.0
+    backoff_jitter: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +357,7 @@ class Workload:
     """The requests of ``workload.requests``, from which lengths, arrivals or both are taken."""
     sessions: Sessions | None = None
     tenants: tuple[Tenant, ...] = ()
+    clients: Clients | None = None
 
 
 @dataclass(frozen=True, slots=True)

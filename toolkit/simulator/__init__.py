@@ -84,6 +84,7 @@ def simulate(
     else:
         deque(run.waits(), maxlen=0)
     outcome = run.outcome()
+    requests = outcome.sent if outcome.sent is not None else requests
     missing = outcome.finish < requests.arrival_ns
     if outcome.refused is not None:
         missing &= ~outcome.refused

@@ -17,15 +17,26 @@ run is played by looking for its end: the first request that finishes, the
 first step that lacks a block, or an arrival that has to be looked at.
 
 At one time, steps end first, then KV caches arrive from prompt replicas, then
+clients give up (`engine_feedback`), then
 requests arrive, then replicas form batches, the one of lower number first.
 """
 
 from __future__ import annotations
 
-from toolkit.simulator.engine_batch import form, leave
+from toolkit.simulator.engine_batch import form
+from toolkit.simulator.engine_feedback import (
+    clients_full,
+    depart,
+    ended,
+    give_up,
+    next_deadline,
+    next_send,
+    send,
+)
 from toolkit.simulator.engine_handover import (
     earliest_sent,
     hand_over,
+    hold_blocks,
     land,
     leave_prompt,
     next_landing,
@@ -42,7 +53,6 @@ from toolkit.simulator.engine_queues import (
 )
 from toolkit.simulator.engine_state import (
     COUNTS,
-    HANDED,
     NEVER,
     POWER_OF_TWO,
     PREEMPTED,
@@ -111,7 +121,7 @@ def _worked(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, ste
             wait_row(waits, request, engine.began, now, waited, BEHIND_PROMPT, NOBODY, replica)
         else:
             this.summed += now - engine.began
-        if _leaves(plan, state, replica, request):
+        if this.leaving == 0 and _leaves(plan, state, replica, request):
             finished += 1
     return finished
 
@@ -120,31 +130,27 @@ def _worked(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, ste
 def _let_go(
     plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, replica: int, finished: int
 ) -> None:
-    """Let those go that have all their tokens, or a prompt that others decode."""
-    engine, now, place = state.replicas[replica], state.run[0].now, 0
+    """Let those go that have all their tokens, whose clients are gone, or whom others decode."""
+    engine, place = state.replicas[replica], 0
+    finished += engine.leaving
+    engine.leaving = 0
     while finished > 0:
         request = state.running[replica, place]
         this = state.requests[request]
-        if not _leaves(plan, state, replica, request):
+        if this.leaving == 0 and not _leaves(plan, state, replica, request):
             place += 1
             continue
-        since = this.start if this.landed == NULL else this.landed
-        wait_row(waits, request, since, now, this.summed, BEHIND_PROMPT, NOBODY, replica)
         held = this.blocks
-        leave(state, replica, place)
-        engine.open = 0
-        finished -= 1
-        if this.generated == plan.requests[request].output:
+        depart(state, waits, replica, place)
+        if this.leaving == 0 and this.generated == plan.requests[request].output:
             this.status = SERVED
-            this.finish = now
-            continue
-        this.status = HANDED
-        this.summed = 0
-        this.blocks = held
-        engine.free -= held
-        if not plan.streamed:
-            hand_over(plan, state, waits, request)
-        leave_prompt(plan, state, samples, request)
+            ended(plan, state, request, SERVED)
+        elif this.leaving == 0:
+            hold_blocks(state, request, held)
+            if not plan.streamed:
+                hand_over(plan, state, waits, request)
+            leave_prompt(plan, state, samples, request)
+        finished -= 1
 
 
 @compiled
@@ -223,8 +229,9 @@ def _route(plan: EnginePlan, state: EngineState, request: int) -> int:
         run.turn += 1
         return (run.turn - 1) % replicas
     if router == POWER_OF_TWO:
-        one = min(plan.draws[request, 0], plan.draws[request, 1])
-        other = max(plan.draws[request, 0], plan.draws[request, 1])
+        drawn = request % len(plan.draws)
+        one = min(plan.draws[drawn, 0], plan.draws[drawn, 1])
+        other = max(plan.draws[drawn, 0], plan.draws[drawn, 1])
         return one if _load(plan, state, one) <= _load(plan, state, other) else other
     best = 0
     for replica in range(1, replicas):
@@ -237,12 +244,11 @@ def _route(plan: EnginePlan, state: EngineState, request: int) -> int:
 def _arrive(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows) -> None:
     """Send the next arrival to a queue, or away."""
     run = state.run[0]
-    request = run.arrived
-    run.arrived += 1
-    run.now = plan.requests[request].arrival
+    request = send(plan, state)
     queue = _route(plan, state, request)
     if state.queue_size[queue, 0] >= plan.limits[0].max_waiting:
         state.requests[request].status = REFUSED
+        ended(plan, state, request, REFUSED)
         return
     first = join(plan, state, waits, queue, request)
     shared = queue == len(state.replicas)
@@ -259,6 +265,27 @@ def _arrive(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows) ->
         count(state, samples, run.now, counter, state.queue_size[queue, 0])
 
 
+@inner
+def _first_ready(state: EngineState) -> int:
+    """Take the first of the replicas that are to form a batch, and return it."""
+    replica = 0
+    while state.replicas[replica].ready == 0:
+        replica += 1
+    state.replicas[replica].ready = 0
+    state.run[0].ready -= 1
+    return replica
+
+
+@inner
+def _watermark(plan: EnginePlan, state: EngineState) -> int:
+    """Return the time before which no span is still to be written."""
+    watermark = state.run[0].now
+    for replica in range(len(state.replicas)):
+        if state.replicas[replica].due != NEVER:
+            watermark = min(watermark, state.replicas[replica].began)
+    return earliest_sent(state, watermark) if plan.split > 0 else watermark
+
+
 @compiled
 def advance(
     plan: EnginePlan,
@@ -273,7 +300,7 @@ def advance(
     ``spans`` are written up to row `limit`, 0 asks for none.  Returns the time
     before which no span is still to be written; -1 once all is done.
     """
-    run, requests, replicas = state.run[0], plan.requests, state.replicas
+    run, replicas = state.run[0], state.replicas
     keep = limit > 0
     room = 6 * state.running.shape[1] + 16
     while True:
@@ -283,32 +310,27 @@ def advance(
             or (keep and spans.filled[0] + plan.limits[0].longest_run > limit)
             or ends_full(state)
             or queues_full(state)
+            or clients_full(plan, state)
         ):
             break
         while state.ends_size[0] > 0 and replicas[state.ends[0, 1]].due != state.ends[0, 0]:
             heap_pop(state.ends, state.ends_size)
         ending = state.ends[0, 0] if state.ends_size[0] > 0 else NEVER
-        arriving = requests[run.arrived].arrival if run.arrived < len(requests) else NEVER
+        arriving, deadline = next_send(plan, state), next_deadline(plan, state)
         landing = next_landing(state) if plan.split > 0 else NEVER
-        if run.ready > 0 and min(ending, landing, arriving) > run.now:
-            for replica in range(len(replicas)):
-                if replicas[replica].ready != 0:
-                    replicas[replica].ready = 0
-                    run.ready -= 1
-                    form(plan, state, waits, samples, replica)
-                    break
-        elif ending == NEVER and arriving == NEVER and landing == NEVER:
+        coming = min(arriving, deadline, landing)
+        if run.ready > 0 and min(ending, coming) > run.now:
+            form(plan, state, waits, samples, _first_ready(state))
+        elif ending == NEVER and coming == NEVER:
             return -1
-        elif ending <= landing and ending <= arriving:
+        elif ending <= coming:
             _, replica = heap_pop(state.ends, state.ends_size)
             run.now = ending
             _end(plan, state, waits, samples, spans, replica, keep)
-        elif landing <= arriving:
+        elif landing <= min(arriving, deadline):
             land(plan, state, waits, samples, spans, keep)
+        elif deadline <= arriving:
+            give_up(plan, state, waits, samples)
         else:
             _arrive(plan, state, waits, samples)
-    watermark = run.now
-    for replica in range(len(replicas)):
-        if replicas[replica].due != NEVER:
-            watermark = min(watermark, replicas[replica].began)
-    return earliest_sent(state, watermark) if plan.split > 0 else watermark
+    return _watermark(plan, state)

@@ -33,6 +33,7 @@ from toolkit.simulator.engine_queues import (
 )
 from toolkit.simulator.engine_state import (
     COUNTS,
+    HANDED,
     NEVER,
     POWER_OF_TWO,
     ROUND_ROBIN,
@@ -62,6 +63,7 @@ __all__ = [
     "admit_landed",
     "earliest_sent",
     "hand_over",
+    "hold_blocks",
     "land",
     "leave_prompt",
     "next_landing",
@@ -115,8 +117,9 @@ def _choose_token_replica(plan: EnginePlan, state: EngineState, request: int) ->
         run.token_turn += 1
         return first + (run.token_turn - 1) % (replicas - first)
     if router == POWER_OF_TWO:
-        one = first + min(plan.draws[request, 2], plan.draws[request, 3])
-        other = first + max(plan.draws[request, 2], plan.draws[request, 3])
+        drawn = request % len(plan.draws)
+        one = first + min(plan.draws[drawn, 2], plan.draws[drawn, 3])
+        other = first + max(plan.draws[drawn, 2], plan.draws[drawn, 3])
         return one if _load(plan, state, one) <= _load(plan, state, other) else other
     best = first
     for replica in range(first + 1, replicas):
@@ -144,6 +147,17 @@ def hand_over(plan: EnginePlan, state: EngineState, waits: Rows, request: int) -
         mark_ready(state, replica)
     elif first == request:
         cut(plan, state, replica, now)
+
+
+@inner
+def hold_blocks(state: EngineState, request: int, blocks: int) -> None:
+    """Keep the blocks of a request whose prompt is done: it has left its seat, not its replica."""
+    this = state.requests[request]
+    this.status = HANDED
+    this.finish = NULL
+    this.summed = 0
+    this.blocks = blocks
+    state.replicas[this.replica].free -= blocks
 
 
 @inner
@@ -212,10 +226,18 @@ def _first_lane(state: EngineState, interface: int) -> int:
 
 
 @inner
+def _row_of(plan: EnginePlan, state: EngineState, request: int) -> int:
+    """Return the row of the workload that a request is a try of."""
+    if len(plan.clients) == 0:
+        return request
+    return state.tries[state.requests[request].tried].client
+
+
+@inner
 def _send(plan: EnginePlan, state: EngineState, request: int) -> None:
     """Put a KV cache on its way, as soon as both interfaces have a lane free."""
     this, now = state.requests[request], state.run[0].now
-    took = plan.transfers[request, 0]
+    took, moved = plan.transfers[_row_of(plan, state, request)]
     shared = len(plan.lanes) == 1
     out, into = 0 if shared else this.replica, 0 if shared else this.to
     lane_out, lane_in = _first_lane(state, out), _first_lane(state, into)
@@ -240,7 +262,7 @@ def _send(plan: EnginePlan, state: EngineState, request: int) -> None:
         state.lanes[at, lane, 1] = request
         state.carried[at, lane, side, 0] += end - start
         state.carried[at, lane, side, 1] += 1
-        state.carried[at, lane, side, 2] += plan.transfers[request, 1]
+        state.carried[at, lane, side, 2] += moved
     heap = _under_way(state)
     heap_push(state.queues[heap], state.queue_size[heap], end, np.int64(request))
 
@@ -257,7 +279,7 @@ def _write_transfer(plan: EnginePlan, state: EngineState, spans: Rows, request: 
         if side == 0:
             row.track = plan.lanes[0 if shared else this.origin, this.lane_out]
             row.name = KV_SENT
-            row.bytes = plan.transfers[request, 1]
+            row.bytes = plan.transfers[_row_of(plan, state, request), 1]
         else:
             row.track = plan.lanes[this.to, this.lane_in]
             row.name = KV_RECEIVED

@@ -18,14 +18,17 @@ from toolkit.simulator.engine_state import (
 )
 from toolkit.simulator.kernel import (
     BEHIND_BATCH,
+    BEHIND_PROMPT,
     NOBODY,
     QUEUE,
     Rows,
     compiled,
     heap_push,
+    heap_remove,
     inner,
     wait_row,
 )
+from toolkit.trace.columns import NULL
 
 __all__ = [
     "blocks_of",
@@ -39,6 +42,7 @@ __all__ = [
     "sample",
     "stand",
     "waiting_at",
+    "walk_out",
 ]
 
 
@@ -75,6 +79,7 @@ def join(plan: EnginePlan, state: EngineState, waits: Rows, queue: int, request:
     before = state.queues[queue, 0, 1] if state.queue_size[queue, 0] > 0 else NOBODY
     state.requests[request].since = now
     state.requests[request].status = WAITING
+    state.requests[request].queue = queue
     key = plan.requests[request].key
     heap_push(state.queues[queue], state.queue_size[queue], key, np.int64(request))
     first = state.queues[queue, 0, 1] == request
@@ -96,6 +101,34 @@ def stand(state: EngineState, waits: Rows, replica: int, cause: int) -> None:
     if engine.head_cause != cause and state.requests[head].evicted == 0:
         close(state, waits, head, state.run[0].now, engine.head_cause)
     engine.head_cause = cause
+
+
+@inner
+def walk_out(
+    plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, request: int
+) -> None:
+    """Take a request out of its queue, for good; who is first there now may be let in sooner."""
+    this, now, replicas = state.requests[request], state.run[0].now, state.replicas
+    queue, shared, seats = this.queue, this.queue == len(replicas), plan.limits[PROMPTS].seats
+    first = state.queues[queue, 0, 1] == request
+    cause = replicas[queue].head_cause if first and not shared else QUEUE
+    close(state, waits, request, now, cause)
+    if this.start != NULL:
+        wait_row(waits, request, this.start, now, this.summed, BEHIND_PROMPT, NOBODY, this.replica)
+    this.finish = now
+    heap_remove(state.queues[queue], state.queue_size[queue], request)
+    if first and not shared and state.queue_size[queue, 0] > 0:
+        head = state.queues[queue, 0, 1]
+        if state.requests[head].evicted == 0:
+            close(state, waits, head, now, QUEUE)
+        replicas[queue].head_cause = QUEUE if replicas[queue].count == seats else BEHIND_BATCH
+    for replica in range(len(replicas)):
+        if first and (shared or replica == queue) and replicas[replica].count < seats:
+            cut(plan, state, replica, now)
+    if plan.details:
+        counter = COUNTS * queue + (0 if shared else 1)
+        waiting = state.queue_size[queue, 0] if shared else waiting_at(state, queue)
+        count(state, samples, now, counter, waiting)
 
 
 @inner

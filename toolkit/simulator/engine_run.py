@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,16 @@ from toolkit.scenario.model import Scenario
 from toolkit.scenario.pools import pools
 from toolkit.simulator import engine_state as engine
 from toolkit.simulator.engine import advance
+from toolkit.simulator.engine_clients import (
+    as_sent,
+    clients_of,
+    hang_on_the_run,
+    keys,
+    patience_of,
+    pool_of,
+    spare_rows,
+)
+from toolkit.simulator.engine_feedback import grown
 from toolkit.simulator.kernel import Records, Rows, records, span_rows, wait_rows
 from toolkit.simulator.layout import Layout
 from toolkit.simulator.outcome import COST_STEPS, Outcome, Slice, Totals
@@ -26,6 +36,7 @@ __all__ = ["EngineRun"]
 
 I8 = npt.NDArray[np.int64]
 F8 = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 WAITS_AT_ONCE = 1 << 16
 SAMPLES_AT_ONCE = 1 << 16
@@ -54,8 +65,13 @@ class EngineRun:
         """Lay out the plan; nothing is played yet."""
         self._scenario = scenario
         self._layout = layout
+        self._requests = requests
+        self._waits_for_answers = hang_on_the_run(scenario, requests)
         self._order: I8 = np.argsort(requests.arrival_ns, kind="stable")
         self._plan = plan(scenario, layout, requests, self._order)
+        if self._waits_for_answers:
+            self._plan = answering(scenario, layout, requests)
+            self._order = np.empty(0, np.int64)
         details = accounts and scenario.trace.level != "requests"
         self._plan = self._plan._replace(details=details)
         self._state = self._fresh()
@@ -75,7 +91,10 @@ class EngineRun:
         at = 0
         while at >= 0:
             at = advance(self._plan, self._state, waits, samples, no_spans, 0)
-            self._state = engine.grown(self._state)
+            self._plan, self._state = grown(self._plan, engine.grown(self._state))
+            if self._waits_for_answers:
+                self._order = keys(self._state)
+                leads = self.leads
             if waits.filled[0]:
                 yield waits_chunk(waits, leads)
             self._samples.append(samples.used.copy())
@@ -86,7 +105,7 @@ class EngineRun:
 
     def outcome(self) -> Outcome:
         """Return what became of each request, once all is played."""
-        became = self._state.requests
+        became = self._state.requests[: len(self._order)]
 
         def by_request(name: str) -> I8:
             column = np.empty(len(self._order), np.int64)
@@ -94,6 +113,8 @@ class EngineRun:
             return column
 
         refused = by_request("status") == engine.REFUSED
+        if self._waits_for_answers:
+            return self._answered(by_request, refused)
         return Outcome(
             lead=np.arange(len(self._order)),
             replica=by_request("replica"),
@@ -104,18 +125,20 @@ class EngineRun:
             decode_start=by_request("decode_start"),
             finish=by_request("finish"),
             refused=refused if refused.any() else None,
-            prompt_replica=self._prompt_replicas(became) if self._plan.split else None,
-            transfer=self._transfer_slice(became) if self._plan.split else None,
+            prompt_replica=self._prompt_replicas() if self._plan.split else None,
+            transfer=self._transfer_slice() if self._plan.split else None,
         )
 
-    def _prompt_replicas(self, became: Records) -> I8:
+    def _prompt_replicas(self) -> I8:
+        became = self._state.requests[: len(self._order)]
         column = np.empty(len(became), np.int64)
         moved = became["origin"] != NULL
         column[self._order] = np.where(moved, became["origin"], became["replica"])
         return column
 
-    def _transfer_slice(self, became: Records) -> Slice:
+    def _transfer_slice(self) -> Slice:
         """Return the transfer of each request's KV cache, on the sender's lane."""
+        became = self._state.requests[: len(self._order)]
         moved = (became["landed"] != NULL) & (became["landed"] > became["sent"])
         sender = became["origin"] if len(self._plan.lanes) > 1 else np.zeros_like(became["origin"])
         track, sent = np.full(len(became), NULL), np.full(len(became), NULL)
@@ -123,6 +146,32 @@ class EngineRun:
         track[self._order] = np.where(moved, lanes, NULL)
         sent[self._order] = np.where(moved, became["sent"], NULL)
         return Slice(track, sent)
+
+    def _answered(self, by_request: Callable[[str], I8], refused: Bools) -> Outcome:
+        """Return what became of each request as it was sent, and of those given up."""
+        arrival_ns = np.empty(len(self._order), np.int64)
+        arrival_ns[self._order] = self._plan.requests["arrival"][: len(self._order)]
+        status, given_up = by_request("status"), by_request("given_up")
+        first_token = by_request("prefill_end")
+        left = given_up != NULL
+        return Outcome(
+            lead=np.arange(len(self._order)),
+            replica=by_request("replica"),
+            start=by_request("start"),
+            prefill_end=by_request("prefill_end"),
+            kv_ready=by_request("landed"),
+            first_token=np.where(left & (first_token > given_up), NULL, first_token),
+            decode_start=by_request("decode_start"),
+            finish=by_request("finish"),
+            refused=refused if refused.any() else None,
+            cancelled=status == engine.CANCELLED,
+            timed_out=status == engine.TIMED_OUT,
+            given_up=given_up,
+            generated=np.where(left, by_request("generated"), NULL),
+            sent=as_sent(self._requests, self._state, arrival_ns),
+            prompt_replica=self._prompt_replicas() if self._plan.split else None,
+            transfer=self._transfer_slice() if self._plan.split else None,
+        )
 
     def add_totals(self, totals: Totals) -> None:
         """Add the busy time of every replica's stage."""
@@ -194,7 +243,7 @@ class EngineRun:
             rows = sorter.buffer
             limit = min(int(rows.filled[0]) + SPANS_AT_ONCE, len(rows.rows))
             at = int(advance(self._plan, state, waits, samples, rows, limit))
-            state = engine.grown(state)
+            self._plan, state = grown(self._plan, engine.grown(state))
             yield at if at >= 0 else NO_LIMIT
 
 
@@ -226,6 +275,10 @@ def plan(scenario: Scenario, layout: Layout, requests: Requests, order: I8) -> e
         transfers=transfers,
         tail=tail,
         details=True,
+        clients=records(engine.CLIENT_FIELDS, 0),
+        patience=patience_of(scenario),
+        backoffs=np.zeros((1, 1), np.int64),
+        pool=np.zeros(0, np.int64),
     )
 
 
@@ -233,9 +286,11 @@ def _limits(pool: Scenario, count: int) -> Records:
     """Return the rules of a pool's replicas."""
     stated, blocks = pool.deployment.engine, kv_room(pool).blocks
     assert stated is not None
+    clients = pool.workload.clients
+    tries = 1 if clients is None else 1 + clients.max_retries
     limits = records(engine.LIMIT_FIELDS, 1)
     for field, value in {
-        "seats": min(stated.max_num_seqs, count),
+        "seats": min(stated.max_num_seqs, count * tries),
         "budget": stated.max_num_batched_tokens,
         "block": stated.kv_block_tokens,
         "blocks": NO_LIMIT if blocks is None else blocks,
@@ -248,6 +303,18 @@ def _limits(pool: Scenario, count: int) -> Records:
     }.items():
         limits[field] = value
     return limits
+
+
+def answering(scenario: Scenario, layout: Layout, requests: Requests) -> engine.EnginePlan:
+    """Return what engines are to play where arrivals hang on the run: clients, and room."""
+    known = plan(scenario, layout, requests, np.arange(len(requests)))
+    backoffs = known.backoffs if requests.backoff_ns is None else requests.backoff_ns
+    return known._replace(
+        requests=records(engine.REQUEST_FIELDS, spare_rows(requests)),
+        clients=clients_of(requests, known.requests),
+        backoffs=backoffs,
+        pool=pool_of(requests),
+    )
 
 
 def _draws(pool: Scenario, count: int, which: int) -> I8:

@@ -20,7 +20,7 @@ PREEMPTED = np.int64(name_key("preempted"))
 MIXED = np.int64(name_key("mixed"))
 
 ROUND_ROBIN, SHARED_QUEUE, LEAST_LOADED, SHORTEST_QUEUE, POWER_OF_TWO = np.arange(5)
-WAITING, RUNNING, SERVED, REFUSED, HANDED = np.arange(5)
+WAITING, RUNNING, SERVED, REFUSED, CANCELLED, TIMED_OUT, HANDED = np.arange(7)
 NEVER = np.int64(np.iinfo(np.int64).max)
 
 REQUEST_FIELDS = ("arrival", "prompt", "output", "key")
@@ -34,6 +34,21 @@ LIMIT_FIELDS = (
 blocks, requests that may wait; whether prompts are cut and come first, whether the victim is
 the one of the largest key, the router, and the most steps played at once."""
 
+CLIENT_FIELDS = ("arrival", "prompt", "output", "key", "after", "next", "think", "patience")
+"""Of each row of a workload whose arrivals hang on the run: as of a request, and no earlier than
+what ``arrival``; the row that it waits for (ANYBODY: whichever) and the row that waits for it, NULL
+for none; how long after the end of the one it is sent; how long its client waits for an answer,
+NEVER for ever."""
+
+PATIENCE_FIELDS = ("first_token", "whole", "retries")
+"""Of all clients: their timeouts, ns, NEVER for none, and how often each tries again."""
+
+UNKNOWN = (
+    *("replica", "start", "prefill_end", "decode_start", "finish", "given_up"),
+    *("origin", "landed"),
+)
+"""What of a request is NULL until it happens."""
+
 COUNTS = 3
 """Counters of each replica: running, waiting, blocks used."""
 
@@ -46,12 +61,19 @@ class EnginePlan(NamedTuple):
 
     ``requests`` (requests,) in order of arrival; ``costs`` and ``limits`` of each
     pool; ``draws`` (requests, 2 for each pool) the replicas that the router drew.
+    With ``details`` every wait and every change of a counter is written by itself.
+
     Replicas below ``split`` take prompts and hand them over to the others; it is
     0 where each takes both.  ``lanes`` (interfaces, lanes) are tracks of the links
     between; replica r sends and receives over interface r, or all over the only one;
-    ``transfers`` (requests, 2) ns and bytes of each prompt's KV cache on them,
-    ``tail`` (2,) ns before its last layer and ns of a token in that layer.
-    With ``details`` every wait and every change of a counter is written by itself.
+    ``transfers`` (rows of the workload, 2) ns and bytes of each prompt's KV cache on
+    them, ``tail`` (2,) ns before its last layer and ns of a token in that layer.
+
+    Where arrivals hang on the run, ``clients`` (rows of the workload,) says what
+    is sent when; ``requests`` then is filled as it arrives, and has room for
+    more.  ``pool`` are the rows that whichever client is free next takes, in this
+    order.  ``patience`` is one record; ``backoffs`` (rows or 1, retries) how long
+    each waits before it tries again, ns.  Else there are no ``clients``.
     """
 
     requests: Records
@@ -65,6 +87,10 @@ class EnginePlan(NamedTuple):
     transfers: I8
     tail: F8
     details: bool
+    clients: Records
+    patience: Records
+    backoffs: I8
+    pool: I8
 
 
 class EngineState(NamedTuple):
@@ -85,6 +111,10 @@ class EngineState(NamedTuple):
     and one of transfers under way (`toolkit.simulator.engine_handover`); ``lanes``
     (interfaces, lanes, 2) since when each is free and who had it last; ``carried``
     (interfaces, lanes, 2, 3) ns, count and bytes sent and received.
+    Where arrivals hang on the run, ``sends`` is the heap of what is to be sent,
+    by its key in ``tries``: the row of the workload, which try of it this is, and
+    when the first was sent.  ``deadlines`` is the heap of when requests are
+    given up, those out of date included.
     """
 
     run: Records
@@ -100,6 +130,11 @@ class EngineState(NamedTuple):
     busy: I8
     lanes: I8
     carried: I8
+    tries: Records
+    sends: I8
+    sends_size: I8
+    deadlines: I8
+    deadlines_size: I8
 
 
 def sample_rows(capacity: int) -> Rows:
@@ -114,12 +149,13 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
         (
             *("status", "replica", "generated", "computed", "blocks", "chunk", "evicted"),
             *("since", "summed", "start", "prefill_end", "decode_start", "finish", "preemptions"),
+            *("queue", "tried", "leaving", "given_up"),
             *("origin", "to", "room", "cause", "reserved", "sent", "landed"),
             *("lane_out", "lane_in", "held_by"),
         ),
         len(plan.requests),
     )
-    for field in ("replica", "start", "prefill_end", "decode_start", "finish", "origin", "landed"):
+    for field in UNKNOWN:
         requests[field] = NULL
     engines = records(
         (
@@ -127,7 +163,7 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
             *("open", "anchor", "done", "until", "run_size", "run_context"),
             *("began", "name", "steps", "decodes", "size", "context"),
             *("chunks", "prompt_tokens", "pairs", "prompt_context", "sampled"),
-            *("coming", "handed"),
+            *("leaving", "coming", "handed"),
         ),
         replicas,
     )
@@ -140,8 +176,11 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
     lanes[:, :, 1] = NULL
     engines["due"] = NEVER
     engines["partial"] = NULL
+    run = records(("now", "arrived", "turn", "ready", "tries", "taken", "token_turn"), 1)
+    run["tries"] = len(plan.clients)
+    sends, tries = _first_sends(plan)
     return EngineState(
-        run=records(("now", "arrived", "turn", "ready", "token_turn"), 1),
+        run=run,
         requests=requests,
         replicas=engines,
         running=np.full((replicas, seats), NULL, np.int64),
@@ -154,7 +193,25 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
         busy=np.zeros((replicas, 3, 2), np.int64),
         lanes=lanes,
         carried=np.zeros((*plan.lanes.shape, 2, 3), np.int64),
+        tries=tries,
+        sends=sends,
+        sends_size=np.array([np.count_nonzero(plan.clients["after"] == NULL)]),
+        deadlines=np.zeros((64, 2), np.int64),
+        deadlines_size=np.zeros(1, np.int64),
     )
+
+
+def _first_sends(plan: EnginePlan) -> tuple[I8, Records]:
+    """Return the heap of what is sent whatever happens, and a first try of every row."""
+    clients = plan.clients
+    tries = records(("client", "attempt", "began"), len(plan.requests) if len(clients) else 0)
+    tries["client"][: len(clients)] = np.arange(len(clients))
+    known = np.flatnonzero(clients["after"] == NULL)
+    known = known[np.argsort(clients["arrival"][known], kind="stable")]
+    sends = np.zeros((max(len(tries), 1), 2), np.int64)
+    sends[: len(known), 0] = clients["arrival"][known]
+    sends[: len(known), 1] = known
+    return sends, tries
 
 
 def grown(state: EngineState) -> EngineState:

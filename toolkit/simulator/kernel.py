@@ -30,6 +30,7 @@ __all__ = [
     "Rows",
     "heap_pop",
     "heap_push",
+    "heap_remove",
     "heap_replace",
     "records",
     "span_rows",
@@ -231,3 +232,22 @@ def heap_pop(heap: I8, size: I8) -> tuple[int, int]:
     size[0] = last
     heap_replace(heap, last, heap[last, 0], heap[last, 1])
     return top_time, top_key
+
+
+@inner
+def heap_remove(heap: I8, size: I8, key: int) -> None:
+    """Remove the entry of a key, which has to be there, by looking for it."""
+    hole = 0
+    while heap[hole, 1] != key:
+        hole += 1
+    last = size[0] - 1
+    size[0] = last
+    if hole == last:
+        return
+    time, moved = heap[last, 0], heap[last, 1]
+    while hole > 0:
+        parent = (hole - 1) >> 1
+        heap[hole, 0] = heap[parent, 0]
+        heap[hole, 1] = heap[parent, 1]
+        hole = parent
+    heap_replace(heap, last, time, moved)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from toolkit.scenario.model import Scenario
 from toolkit.simulator.kernel import SPAN_FIELDS, Records, records
 from toolkit.simulator.layout import Layout
-from toolkit.trace.columns import NULL, Chunk, name_key
+from toolkit.trace.columns import NULL, Chunk, Values, name_key
 from toolkit.units import HOUR_S, NS_PER_S
 from toolkit.workload.requests import Requests
 
@@ -61,6 +61,15 @@ class Outcome:
     """Entries that were turned away; None: not one."""
     prompt_replica: I8 | None = None
     """Engines that computed the prompts, of a split deployment of engines."""
+    cancelled: npt.NDArray[np.bool_] | None = None
+    """Entries whose clients lost patience; ``finish`` is when they left."""
+    timed_out: npt.NDArray[np.bool_] | None = None
+    given_up: I8 | None = None
+    """When the client gave an entry up."""
+    generated: I8 | None = None
+    """Tokens generated of an entry that was given up."""
+    sent: Requests | None = None
+    """The requests as they were sent, where that hangs on the run; None: as planned."""
 
     @property
     def makespan_ns(self) -> int:
@@ -91,13 +100,34 @@ class Outcome:
                 "prompt_replica": (
                     np.full(entries, NULL) if self.prompt_replica is None else self.prompt_replica
                 ).astype(np.int32),
+                **self._feedback(requests),
             },
         )
 
     def _outcomes(self, entries: int) -> list[str]:
-        if self.refused is None:
+        if self.refused is None and self.given_up is None:
             return ["served"] * entries
-        return ["refused" if refused else "served" for refused in self.refused.tolist()]
+        became = np.full(entries, "served", object)
+        for outcome in ("refused", "cancelled", "timed_out"):
+            if (chosen := getattr(self, outcome)) is not None:
+                became[chosen] = outcome
+        return list(became)
+
+    def _feedback(self, requests: Requests) -> dict[str, Values]:
+        """Return the columns of sessions, tries and entries given up, where there are any."""
+        columns = {
+            "session": requests.session,
+            "turn": requests.turn,
+            "attempt": requests.attempt,
+            "attempt_of": requests.attempt_of,
+            "generated_tokens": self.generated,
+        }
+        found: dict[str, Values] = {
+            name: values.astype(np.int32) for name, values in columns.items() if values is not None
+        }
+        if self.given_up is not None:
+            found["given_up_ns"] = self.given_up
+        return found
 
     def flows_chunk(self, lanes: Lanes, *, own_slices: bool) -> Chunk:
         """Return one flow per entry that decodes: its prompt, its transfer if any, its decode.
@@ -163,13 +193,19 @@ class Lanes:
         """
         if not self.count:
             return records(SPAN_FIELDS, 0)
-        landed = np.where(outcome.kv_ready == NULL, outcome.prefill_end, outcome.kv_ready)
-        decodes = outcome.decode_start != NULL
-        begin = np.where(decodes, outcome.decode_start, landed)
+        start, prefill_end, decode_start = outcome.start, outcome.prefill_end, outcome.decode_start
+        if outcome.given_up is not None:  # whatever did not begin ends with the request
+            start, prefill_end, decode_start = (
+                np.where((at == NULL) & (outcome.given_up != NULL), outcome.finish, at)
+                for at in (start, prefill_end, decode_start)
+            )
+        landed = np.where(outcome.kv_ready == NULL, prefill_end, outcome.kv_ready)
+        decodes = decode_start != NULL
+        begin = np.where(decodes, decode_start, landed)
         phases = [
-            ("queued", requests.arrival_ns, outcome.start),
-            ("prefill", outcome.start, outcome.prefill_end),
-            ("transfer", outcome.prefill_end, landed),
+            ("queued", requests.arrival_ns, start),
+            ("prefill", start, prefill_end),
+            ("transfer", prefill_end, landed),
             ("queued", landed, begin),
             ("decode", begin, np.where(decodes, outcome.finish, begin)),
         ]

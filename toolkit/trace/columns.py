@@ -54,6 +54,8 @@ class Column:
     type: str  # "int64" | "int32" | "int8" | "float64" | "string"
     about: str
     nullable: bool = False
+    optional: bool = False
+    """A chunk, or a store written before it was, may be without it: it is empty then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,12 @@ TABLES: Mapping[str, Table] = {
                 ),
                 Column("first_token_ns", "int64", "when its first token was out", nullable=True),
                 Column("decode_start_ns", "int64", "start of its first decode pass", nullable=True),
-                Column("finish_ns", "int64", "when its last token was out", nullable=True),
+                Column(
+                    "finish_ns",
+                    "int64",
+                    "when its last token was out, or it was let go of",
+                    nullable=True,
+                ),
                 Column("prompt_tokens", "int32", "prompt tokens of one request", nullable=True),
                 Column("output_tokens", "int32", "generated tokens of one request", nullable=True),
                 Column("size", "int32", "like requests this row stands for"),
@@ -160,12 +167,31 @@ TABLES: Mapping[str, Table] = {
                     "first request of its microbatch, whose spans and waits carry this key",
                     nullable=True,
                 ),
-                Column("outcome", "string", "served, refused or failed"),
-                Column(
-                    "prompt_replica",
-                    "int32",
-                    "engine that computed its prompt, in a split deployment of engines",
-                    nullable=True,
+                Column("outcome", "string", "served, refused, cancelled, timed_out or failed"),
+                *(
+                    Column(name, width, about, nullable=True, optional=True)
+                    for name, width, about in (
+                        (
+                            "prompt_replica",
+                            "int32",
+                            "engine that computed its prompt, in a split deployment of engines",
+                        ),
+                        ("session", "int32", "conversation it belongs to"),
+                        ("turn", "int32", "which request of its session it is, from 0"),
+                        ("attempt", "int32", "which try it is, from 0, where clients try again"),
+                        ("attempt_of", "int32", "request whose try it is; empty for a first try"),
+                        (
+                            "given_up_ns",
+                            "int64",
+                            "when its client gave it up (cancelled, timed_out); it left the engine "
+                            "at finish_ns",
+                        ),
+                        (
+                            "generated_tokens",
+                            "int32",
+                            "tokens that had been generated of one that was given up",
+                        ),
+                    )
                 ),
             ],
             sorted_by=("request",),
@@ -262,7 +288,7 @@ TRACK_KINDS = ("stage", "link", "lane", "thread")
 """Kinds of tracks; threads, of a machine's host, come from imported traces only."""
 
 LEVELS = ("full", "steps", "requests")
-OUTCOMES = ("served", "refused", "failed")
+OUTCOMES = ("served", "refused", "failed", "cancelled", "timed_out")
 
 CAUSES = (
     "packing",  # its microbatch was still filling
@@ -326,8 +352,9 @@ def name_key(text: str) -> int:
 class Chunk:
     """Some rows of one table, as columns of equal length.
 
-    ``columns`` has every column of the table: integer and float columns as
-    numpy arrays of the declared type, string columns as sequences of str.
+    ``columns`` has every column of the table save optional ones: integer and
+    float columns as numpy arrays of the declared type, string columns as
+    sequences of str.
     """
 
     table: str

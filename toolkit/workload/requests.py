@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any
 
@@ -14,13 +14,17 @@ from toolkit.recordings.recording import Ragged
 from toolkit.scenario.model import Scenario, Tenant
 from toolkit.units import NS_PER_US, US_PER_S
 from toolkit.workload.arrivals import groups_us, recorded_ns, renewal_s, think_ns
+from toolkit.workload.clients import backoff_ns, patience_ns
 from toolkit.workload.lengths import TokenCounts, token_counts
 
-__all__ = ["Requests", "Stream", "build"]
+__all__ = ["ANYBODY", "Requests", "Stream", "build"]
 
 I4 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+ANYBODY = -2
+"""What a row of a closed loop waits for: the end of whichever request has nothing after it."""
 
 RENEWALS = frozenset({"poisson", "gamma", "weibull", "constant", "catalog"})
 """Kinds of arrivals with independent gaps."""
@@ -36,6 +40,8 @@ class Stream(IntEnum):
     TENANTS = 4
     TURNS = 5
     THINKING = 6
+    PATIENCE = 7
+    BACKOFF = 8
     TOKEN_ROUTER = 12
 
     def rng(self, seed: int, whose: str = "") -> np.random.Generator:
@@ -62,9 +68,16 @@ class Requests:
     thing.  ``tenant`` indexes ``tenants``; of two requests the one with the
     smaller ``priority`` goes first.  ``session`` numbers conversations and
     ``turn`` their requests, from 0; a request with ``after`` >= 0 is sent
-    ``think_ns`` after the request of that row has ended, and its
-    ``arrival_ns`` says nothing.  ``hash_ids`` are the blocks of
-    ``block_tokens`` tokens of each prompt, equal where all text up to there is.
+    ``think_ns`` after the request of that row has ended, and no earlier than
+    its ``arrival_ns``; those with ``after`` = ANYBODY are taken in their order by
+    the clients of a closed loop, each as one has nothing else to send.
+    ``hash_ids`` are the blocks of ``block_tokens`` tokens of each prompt, equal
+    where all text up to there is.
+    ``patience_ns`` is how long its client waits for the end of an answer, -1 for
+    ever; ``backoff_ns`` (entries or 1, retries) the waits before it is sent again.
+
+    As they were sent, requests have tries in rows of their own: ``attempt``
+    counts them from 0, and ``attempt_of`` is the row of the first, -1 for itself.
     """
 
     arrival_ns: I8
@@ -84,9 +97,24 @@ class Requests:
     think_ns: I8 | None = None
     hash_ids: Ragged | None = None
     block_tokens: int | None = None
+    patience_ns: I8 | None = None
+    backoff_ns: I8 | None = None
+    attempt: I4 | None = None
+    attempt_of: I8 | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_ns)
+
+    def take(self, rows: I8) -> Requests:
+        """Return some entries, in the order of `rows`; whom they wait for stays a row of these."""
+        taken: dict[str, Any] = {}
+        for column in fields(self):
+            value = getattr(self, column.name)
+            if isinstance(value, Ragged):
+                taken[column.name] = value.take(rows)
+            elif isinstance(value, np.ndarray) and column.name != "backoff_ns":
+                taken[column.name] = value[rows]
+        return replace(self, **taken)
 
     def sha256(self) -> str:
         """Return the digest of all columns: two runs with one digest served the same requests."""
@@ -101,7 +129,20 @@ class Requests:
 
 
 def build(scenario: Scenario) -> Requests:
-    """Return the entries that a scenario's deployment serves.
+    """Return the entries that a scenario's deployment serves, and how long their clients wait."""
+    requests, clients = _entries(scenario), scenario.workload.clients
+    if clients is None:
+        return requests
+    seed, count = scenario.workload.seed, len(requests)
+    return replace(
+        requests,
+        patience_ns=patience_ns(clients, count, Stream.PATIENCE.rng(seed)),
+        backoff_ns=backoff_ns(clients, count, Stream.BACKOFF.rng(seed)),
+    )
+
+
+def _entries(scenario: Scenario) -> Requests:
+    """Return the entries themselves.
 
     With `equal_work_batch` B every entry is repeated B / microbatch_size
     times, so that deployments with other microbatch sizes serve the same
@@ -190,11 +231,12 @@ def _machines_of_a_part(scenario: Scenario) -> int:
 def _beside(scenario: Scenario, order: I8) -> dict[str, Any]:
     """Return what a recording, or a closed loop, says of each entry beside length and time."""
     workload = scenario.workload
+    waiting = {}
     if workload.arrivals.kind == "closed_loop":
-        return _closed_loop(scenario, len(order))
+        waiting = _closed_loop(scenario, len(order))
     recording = workload.lengths.recording
     if recording is None:
-        return {}
+        return waiting
     taken = recording.take(order)
     beside: dict[str, Any] = {
         "tenant": taken.tenant,
@@ -206,7 +248,9 @@ def _beside(scenario: Scenario, order: I8) -> dict[str, Any]:
     }
     if taken.session is not None:
         beside["turn"] = _turns(taken.session)
-    return beside
+    if waiting:  # clients send what comes next, whoever's turn it was
+        beside |= {"session": None, "turn": None}
+    return beside | waiting
 
 
 def _turns(session: I4) -> I4:
@@ -224,16 +268,14 @@ def _turns(session: I4) -> I4:
 
 
 def _closed_loop(scenario: Scenario, count: int) -> dict[str, Any]:
-    """Return whom each request waits for: client i sends requests i, i + clients, and so on."""
+    """Return what each request waits for: the first of each client for nothing."""
     workload = scenario.workload
     arrivals, clients = workload.arrivals, workload.arrivals.concurrency
     rows = np.arange(count)
     rng = Stream.THINKING.rng(workload.seed)
     thinks = think_ns(arrivals.think_s, arrivals.think, count, rng)
     return {
-        "session": (rows % clients).astype(np.int32),
-        "turn": (rows // clients).astype(np.int32),
-        "after": np.where(rows < clients, -1, rows - clients),
+        "after": np.where(rows < clients, -1, ANYBODY),
         "think_ns": np.where(rows < clients, 0, thinks),
     }
 
@@ -243,11 +285,14 @@ def _of_sessions(scenario: Scenario, size: int) -> Requests:
 
     Rows are in order of session and turn.  With `history` a prompt is all
     prompts and answers before it and its own new tokens, cut to
-    ``max_prompt_tokens``.
+    ``max_prompt_tokens``.  In a closed loop a client begins its next session
+    once the one before has ended.
     """
     workload = scenario.workload
     sessions, entries = workload.sessions, workload.entries
     assert sessions is not None
+    if sessions.turns is None:
+        return _recorded_sessions(scenario, size)
     rng = Stream.TURNS.rng(workload.seed)
     if sessions.fixed:
         turns = np.full(entries, int(sessions.turns))
@@ -263,9 +308,15 @@ def _of_sessions(scenario: Scenario, size: int) -> Requests:
         before = said[:-1] - said[opening][session]
         longest = workload.lengths.max_prompt_tokens or np.iinfo(np.int32).max
         prompt = np.minimum(before + tokens.prompt, longest).astype(np.int32)
-    starts = _arrival_us(scenario, int(session[-1]) + 1, size)
+    starts = _starts_us(scenario, int(session[-1]) + 1, size)
     rows = np.arange(entries)
     thinks = think_ns(sessions.think_s, sessions.think, entries, Stream.THINKING.rng(workload.seed))
+    after = np.where(turn == 0, -1, rows - 1)
+    thinks[turn == 0] = 0
+    if workload.arrivals.kind == "closed_loop":
+        first = np.flatnonzero(turn == 0)
+        between = _closed_loop(scenario, len(first))
+        after[first], thinks[first] = between["after"], between["think_ns"]
     arrival_us = starts[session]
     return Requests(
         arrival_ns=_to_ns(arrival_us),
@@ -276,8 +327,59 @@ def _of_sessions(scenario: Scenario, size: int) -> Requests:
         part=np.full(entries, -1, np.int32),
         session=session.astype(np.int32),
         turn=turn,
-        after=np.where(turn == 0, -1, rows - 1),
-        think_ns=np.where(turn == 0, 0, thinks),
+        after=after,
+        think_ns=thinks,
+    )
+
+
+def _starts_us(scenario: Scenario, count: int, size: int) -> Floats:
+    """Return when sessions begin, us, as `_arrival_us` or as recorded, shape (count,)."""
+    arrivals = scenario.workload.arrivals
+    if arrivals.recording is None:
+        return _arrival_us(scenario, count, size)
+    starts_us: Floats = recorded_ns(arrivals, arrivals.recording, count, size) / NS_PER_US
+    return starts_us
+
+
+def _recorded_sessions(scenario: Scenario, size: int) -> Requests:
+    """Return the recorded requests, each turn after the answer to the one before it.
+
+    With recorded arrivals none is sent before its time either, for the recorded
+    user did not; with others these are when sessions begin.  A request of no
+    session is a session of its own.
+    """
+    workload = scenario.workload
+    recording, sessions = workload.lengths.recording, workload.sessions
+    assert recording is not None
+    assert recording.session is not None
+    assert sessions is not None
+    rows = np.arange(workload.entries)
+    session = recording.session[: len(rows)].astype(np.int64)
+    whose = np.where(session < 0, -1 - rows, session)
+    _, opening, number = np.unique(whose, return_index=True, return_inverse=True)
+    order = np.lexsort((rows, number))
+    after = np.full(len(rows), -1)
+    same = number[order][1:] == number[order][:-1]
+    after[order[1:][same]] = order[:-1][same]
+    rng = Stream.THINKING.rng(workload.seed)
+    thinks = think_ns(sessions.think_s, sessions.think, len(rows), rng)
+    if workload.arrivals.recording is not None:
+        arrival_us = _starts_us(scenario, len(rows), size)
+    else:
+        rank = np.empty(len(opening), np.int64)
+        rank[np.argsort(opening)] = np.arange(len(opening))
+        arrival_us = _starts_us(scenario, len(opening), size)[rank[number]]
+    tokens = token_counts(workload.lengths, len(rows), Stream.LENGTHS.rng(workload.seed))
+    return Requests(
+        arrival_ns=_to_ns(arrival_us),
+        arrival_us=arrival_us,
+        prompt_tokens=tokens.prompt,
+        output_tokens=tokens.output,
+        size=np.full(len(rows), size, np.int32),
+        part=np.full(len(rows), -1, np.int32),
+        after=after,
+        think_ns=np.where(after < 0, 0, thinks),
+        **_beside(scenario, rows),
     )
 
 
@@ -316,6 +418,7 @@ def _of_tenants(scenario: Scenario, size: int) -> Requests:
         tenant=tenant,
         tenants=tuple(each.name for each in tenants),
         priority=priority[tenant],
+        **_closed_loop(scenario, entries) if workload.arrivals.kind == "closed_loop" else {},
     )
 
 

@@ -1,6 +1,7 @@
 -- A request that an engine has started waits for whole steps: such a wait begins as a step begins
--- and ends as one ends; one that gave way, as one ends and as one begins.  Trace level `full` only.
--- Grain: one row per wait that does not.  Reads: runs, engine_places, waits, spans.
+-- and ends as one ends, or as its client gives it up; one that gave way, as one ends and as one
+-- begins.  Trace level `full` only.
+-- Grain: one row per wait that does not.  Reads: runs, engine_places, requests, waits, spans.
 -- Units: nanoseconds.
 CREATE OR REPLACE VIEW engine_waits_are_steps AS
 WITH
@@ -11,6 +12,7 @@ WITH
             waits.cause,
             waits.from_ns,
             waits.until_ns,
+            waits.until_ns = requests.given_up_ns AS given_up,
             engine_places.track
         FROM waits
         JOIN runs USING (run)
@@ -19,6 +21,7 @@ WITH
             AND engine_places.request = waits.request
             AND waits.from_ns >= engine_places.from_ns
             AND waits.from_ns < engine_places.until_ns
+        JOIN requests ON requests.run = waits.run AND requests.request = waits.request
         WHERE runs.level = 'full'
     )
 SELECT
@@ -49,4 +52,4 @@ LEFT JOIN spans AS step_after
     AND after_start.cause = 'preempted'
 WHERE
     coalesce(first_step.run, step_before.run) IS NULL
-    OR coalesce(last_step.run, step_after.run) IS NULL;
+    OR (coalesce(last_step.run, step_after.run) IS NULL AND after_start.given_up IS NOT TRUE);

@@ -1,4 +1,4 @@
--- A request waits only between its arrival and the finish of its microbatch.
+-- A request waits only between its arrival and the finish of its microbatch, or its being let go of.
 -- Grain: one row per wait outside.  Reads: waits, requests.
 -- Units: nanoseconds.
 CREATE OR REPLACE VIEW waits_lie_inside AS
@@ -8,7 +8,7 @@ WITH
             run,
             lead AS request,
             max(finish_ns) AS finish_ns,
-            bool_and(outcome = 'served') AS served
+            bool_and(outcome IN ('served', 'cancelled', 'timed_out')) AS ended
         FROM requests
         GROUP BY run, lead
     )
@@ -26,6 +26,6 @@ LEFT JOIN batch USING (run, request)
 WHERE
     waits.from_ns < requests.arrival_ns
     OR (
-        coalesce(batch.served, requests.outcome = 'served')
+        coalesce(batch.ended, requests.outcome IN ('served', 'cancelled', 'timed_out'))
         AND waits.until_ns > coalesce(batch.finish_ns, requests.finish_ns)
     );

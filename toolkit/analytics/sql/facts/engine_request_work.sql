@@ -37,7 +37,9 @@ WITH
             waits.wait_ns
         FROM engine_places
         JOIN waits USING (run, request)
-        WHERE waits.from_ns >= engine_places.from_ns AND waits.from_ns < engine_places.until_ns
+        WHERE
+            engine_places.outcome = 'served'
+            AND waits.from_ns >= engine_places.from_ns AND waits.from_ns < engine_places.until_ns
     ),
     gave_way AS (
         SELECT missed.*, coalesce(so_far.busy_ns, 0) AS before_ns
@@ -72,6 +74,7 @@ WITH
             ON so_far.run = engine_places.run
             AND so_far.replica = engine_places.replica
             AND so_far.end_ns <= engine_places.from_ns
+        WHERE engine_places.outcome = 'served'
     ),
     busy AS (
         SELECT

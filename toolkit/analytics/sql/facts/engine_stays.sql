@@ -16,7 +16,7 @@ WITH
         FROM engine_places
         JOIN requests USING (run, request)
         JOIN runs USING (run)
-        WHERE runs.level <> 'requests'
+        WHERE runs.level <> 'requests' AND engine_places.outcome = 'served'
     ),
     edges AS (
         SELECT waits.run, waits.request, entry.track, waits.from_ns, waits.until_ns

@@ -2,18 +2,25 @@
 -- Grain: one row per stretch of time with one value, from the first start to the last finish.
 -- Reads: requests.
 -- Units: nanoseconds; requests count `size`.
--- Definition: from the first span on a stage to the last token, where an imported trace says both.
+-- Definition: from the first span on a stage to the last token (or until it was let go of, if it was
+-- given up), where an imported trace says both.
 -- The same at every trace level.
 CREATE OR REPLACE VIEW in_flight AS
 WITH
     changes AS (
         SELECT run, start_ns AS at_ns, size AS change
         FROM requests
-        WHERE outcome = 'served' AND start_ns IS NOT NULL AND finish_ns IS NOT NULL
+        WHERE
+            outcome IN ('served', 'cancelled', 'timed_out')
+            AND start_ns IS NOT NULL
+            AND finish_ns IS NOT NULL
         UNION ALL
         SELECT run, finish_ns, -size
         FROM requests
-        WHERE outcome = 'served' AND start_ns IS NOT NULL AND finish_ns IS NOT NULL
+        WHERE
+            outcome IN ('served', 'cancelled', 'timed_out')
+            AND start_ns IS NOT NULL
+            AND finish_ns IS NOT NULL
     ),
     moments AS (
         SELECT run, at_ns, sum(change)::BIGINT AS change

@@ -4,7 +4,9 @@
 -- Units: nanoseconds, of each of the like requests.
 -- Definition: requests are numbered through the entries of a run, each entry taking `size` numbers, so
 -- that runs whose microbatches differ in size can be matched; where every entry is one request the
--- number is its key.  Two are the same where number, arrival and both lengths are equal.
+-- number is its key.  Two that were served at their first try are the same where number, arrival and
+-- both lengths are equal; of the later turns of conversations, whose arrivals hang on the run, where
+-- turn and lengths are.
 CREATE OR REPLACE VIEW matched_requests AS
 WITH
     placed AS (
@@ -12,9 +14,12 @@ WITH
             requests.run,
             requests.request,
             requests.arrival_ns,
+            coalesce(requests.turn, 0) AS turn,
             requests.prompt_tokens,
             requests.output_tokens,
-            requests.finish_ns - requests.arrival_ns AS e2e_ns,
+            CASE WHEN requests.outcome = 'served' AND coalesce(requests.attempt, 0) = 0 THEN
+                requests.finish_ns - requests.arrival_ns
+            END AS e2e_ns,
             first_token.first_token_ns - requests.arrival_ns AS ttft_ns,
             sum(requests.size) OVER (PARTITION BY requests.run ORDER BY requests.request)
                 - requests.size AS first_number,
@@ -41,7 +46,8 @@ JOIN placed AS base
     ON base.run = sides.base_run
     AND base.prompt_tokens = here.prompt_tokens
     AND base.output_tokens = here.output_tokens
-    AND base.arrival_ns = here.arrival_ns
+    AND base.turn = here.turn
+    AND (base.arrival_ns = here.arrival_ns OR here.turn > 0)
     AND base.first_number < here.end_number
     AND base.end_number > here.first_number
 WHERE base.e2e_ns IS NOT NULL AND here.e2e_ns IS NOT NULL;

@@ -3,7 +3,8 @@
 -- Reads: requests, first_token, slo_limits.
 -- Definition: a limit is met by what is no longer than it, compared in nanoseconds; NULL where no
 -- such limit is stated.  An answer of one token has no time per token after it and meets that
--- limit.  A request that was refused or failed met none.  `good`: all limits stated are met.
+-- limit.  A request that was refused, given up or failed met none, and each try of
+-- one counts.  `good`: all limits stated are met.
 -- Units: milliseconds in the names of limits only.
 CREATE OR REPLACE VIEW request_slo AS
 WITH

@@ -2,14 +2,14 @@
 -- Grain: one row per run.  Reads: runs, requests, machines.
 -- Units: nanoseconds; requests and tokens count `size`.  NULL is unknown: an imported run may have no
 -- requests, no machines, or requests whose arrivals or tokens it does not say.
--- Definition: the makespan runs from 0, not from the first arrival, to the last token of all; of an
--- imported run, to its end, which without requests is that of its last span.
+-- Definition: the makespan runs from 0, not from the first arrival, to the last token of all (or until
+-- the machines let go of the last request that was given up); of an imported run, to its end, which
+-- without requests is that of its last span.  Requests and tokens are those that were served.
 CREATE OR REPLACE VIEW run_totals AS
 WITH
     served AS (
         SELECT
             run,
-            max(finish_ns) AS makespan_ns,
             count(*) AS entries,
             sum(size)::BIGINT AS requests,
             CASE WHEN count(prompt_tokens) = count(*) THEN sum(size * prompt_tokens)::BIGINT END
@@ -25,7 +25,7 @@ WITH
         GROUP BY run
     ),
     offered AS (
-        SELECT run, sum(size)::BIGINT AS offered_requests
+        SELECT run, max(finish_ns) AS makespan_ns, sum(size)::BIGINT AS offered_requests
         FROM requests
         GROUP BY run
     ),
@@ -42,7 +42,7 @@ WITH
     )
 SELECT
     runs.run,
-    coalesce(runs.end_ns, served.makespan_ns, 0) AS makespan_ns,
+    coalesce(runs.end_ns, offered.makespan_ns, 0) AS makespan_ns,
     CASE WHEN served.run IS NOT NULL THEN served.entries WHEN offered.run IS NOT NULL THEN 0 END
         AS entries,
     CASE WHEN served.run IS NOT NULL THEN served.requests WHEN offered.run IS NOT NULL THEN 0 END

@@ -2,8 +2,8 @@
 -- Grain: one row per run and limit stated; `all` is all of them together.
 -- Reads: request_slo, slo_limits.
 -- Units: milliseconds; attainment as a share of requests.
--- Definition: over all arrivals: refused and failed requests count as misses.  Each request counts
--- once, an entry `size` times.
+-- Definition: over all arrivals: requests that were refused, cancelled, timed out or failed count as
+-- misses.  Each request counts once, an entry `size` times, and so does each further try of it.
 CREATE OR REPLACE VIEW slo_attainment AS
 WITH
     judged AS (

@@ -5,7 +5,10 @@
 -- imported trace does not say.
 -- Definition: `lead` is the first request of the entry's microbatch (itself, where it is alone);
 -- spans and waits of a microbatch carry the lead's key.  `replica` decoded it, or took its prompt if
--- that was all; `prompt_replica` took its prompt, in a split deployment of engines.
+-- that was all; `prompt_replica` took its prompt, in a split deployment of engines.  Each try of a
+-- request has a row: `attempt` counts them from 0, `attempt_of` is the first (NULL for itself).  One
+-- that its client gave up, at `given_up_ns`, is `cancelled` or `timed_out` and left the machines at
+-- `finish_ns`.
 CREATE OR REPLACE VIEW requests AS
 SELECT
     run,
@@ -24,5 +27,11 @@ SELECT
     lane,
     coalesce(lead, request) AS lead,
     outcome,
-    prompt_replica
+    prompt_replica,
+    session,
+    turn,
+    attempt,
+    attempt_of,
+    given_up_ns,
+    generated_tokens
 FROM store.requests;
