@@ -26,16 +26,19 @@ MICROSECONDS = st.integers(0, 12).map(lambda us: us * 1000)
 
 @st.composite
 def answering(draw: st.DrawFn) -> Deployed:
-    """Engines whose clients wait for answers, give up and try again; ties are common."""
-    scenario, requests = draw(engines.deployed())
-    count = len(requests)
-    limit = st.none() | st.sampled_from([1e-6, 3e-6, 8e-6, 2e-5])
+    """Engines whose clients wait for answers, give up and try again; ties are common.
+
+    Clients of pools do not give up: only what was refused is tried again there.
+    """
+    scenario, requests = draw(engines.either())
+    count, pools = len(requests), scenario.token_pool is not None
+    limit = st.none() if pools else st.none() | st.sampled_from([1e-6, 3e-6, 8e-6, 2e-5])
     rules = Clients(
         first_token_s=draw(limit),
         whole_s=draw(limit),
         max_retries=draw(st.integers(0, 3)),
     )
-    patience = st.just(-1) | MICROSECONDS.map(lambda ns: ns + 1000)
+    patience = st.just(-1) if pools else st.just(-1) | MICROSECONDS.map(lambda ns: ns + 1000)
     waits = st.lists(MICROSECONDS, min_size=rules.max_retries, max_size=rules.max_retries)
     rows = 1 if draw(st.booleans()) else count
     after: list[int] = []

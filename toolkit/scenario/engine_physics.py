@@ -86,6 +86,9 @@ def _pools_are_of_engines(scenario: Scenario) -> Iterator[Finding]:
     split, hardware = scenario.token_pool is not None, scenario.document.get("hardware", {})
     timing = scenario.document.get("timing", {})
     cause = 'because deployment is not "disaggregated" with batching = "continuous"'
+    if split and scenario.workload.clients is not None:
+        expected = 'does not go with kind = "disaggregated" yet'
+        yield Finding(("workload", "clients"), expected, way_out="remove one of the two")
     if "token" in hardware and not split:
         yield Finding(("hardware", "token"), f"has no meaning {cause}", way_out="remove it")
     if "token" in timing and "token" not in hardware:
