@@ -19,6 +19,8 @@ def chunk(table: str, rows: Sequence[Sequence[Any]]) -> Chunk:
     """Return rows as a chunk; None stands for an empty value."""
     columns: dict[str, Any] = {}
     for position, column in enumerate(TABLES[table].columns):
+        if column.optional:
+            continue
         values = [row[position] for row in rows]
         if column.type == "string":
             columns[column.name] = values

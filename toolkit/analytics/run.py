@@ -287,9 +287,12 @@ class Run:
             raise InputError(problems[0].file, problems)
 
     def _files(self, table: str) -> str:
-        """Return the SQL that reads one table of all stores, with the run's name."""
+        """Return the SQL that reads one table of all stores, with the run's name.
+
+        A column that an older store is without is empty there.
+        """
         return " UNION ALL ".join(
-            f"SELECT {_literal(name)}::run_name AS run, * "
+            f"SELECT {_literal(name)}::run_name AS run, {_columns(table, store)}, file_row_number "
             f"FROM read_parquet({_literal(str(store.path(table)))}, file_row_number = true)"
             for name, store in zip(self.names, self.stores, strict=True)
         )
@@ -347,6 +350,14 @@ def keep(connection: duckdb.DuckDBPyConnection, view: str) -> None:
     connection.execute(f"CREATE TABLE kept AS FROM {view}")
     connection.execute(f"DROP VIEW {view}")
     connection.execute(f"ALTER TABLE kept RENAME TO {view}")
+
+
+def _columns(table: str, store: Store) -> str:
+    lacks = store.lacks(table)
+    return ", ".join(
+        f'NULL::VARCHAR AS "{name}"' if name in lacks else f'"{name}"'
+        for name in TABLES[table].column_names
+    )
 
 
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def answer(batch: Sequence[Task]) -> list[Answer]:
     if not played:
         return refused
     runs = [(manifest, chunks) for _, manifest, chunks in played]
-    slo = any(task.scenario.slo for task in batch)
+    slo = any(task.scenario.has_limits for task in batch)
     kept = ("request_latency",) if views is None or SPREAD in views else ()
     with InMemory(runs, tables=TABLES, kept=kept) as opened:
         rows = metrics(opened, views, slo=slo)
@@ -154,7 +154,25 @@ def _manifest(scenario: Scenario, lower: Sequence[Bound]) -> Mapping[str, Any]:
         "bounds": [asdict(bound) for bound in lower],
         "scenario": {
             "deployment": {"kind": scenario.deployment.kind},
-            "report": {"percentiles": percentiles},
-            **({"slo": scenario.document["slo"]} if scenario.slo else {}),
+            "report": {"percentiles": percentiles, **_warm_up(scenario)},
+            **_limits(scenario),
         },
+    }
+
+
+def _warm_up(scenario: Scenario) -> Mapping[str, float]:
+    stated = {
+        "warm_up_s": scenario.report.warm_up_s,
+        "warm_up_share": scenario.report.warm_up_share,
+    }
+    return {key: value for key, value in stated.items() if value is not None}
+
+
+def _limits(scenario: Scenario) -> Mapping[str, Any]:
+    """Return the limits of all requests and of tenants, where the manifest of a run has them."""
+    tenants = scenario.document["workload"].get("tenant", ())
+    own = [{"name": each["name"], "slo": each["slo"]} for each in tenants if "slo" in each]
+    return {
+        **({"slo": scenario.document["slo"]} if scenario.slo else {}),
+        **({"workload": {"tenant": own}} if own else {}),
     }

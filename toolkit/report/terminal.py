@@ -11,9 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.report import words
-from toolkit.report.content import LIMITS
+from toolkit.report import load, words
 from toolkit.report.findings import Findings, find
+from toolkit.report.limits import LIMITS
 from toolkit.report.outcomes import Outcome
 from toolkit.report.outcomes import lines as outcome_lines
 
@@ -67,7 +67,7 @@ def terminal(runs: Sequence[Run], console: Console, *, outcomes: Sequence[Outcom
     console.print()
     if outcomes:
         console.print(_assertions(outcomes), crop=False)
-    for part in (_headline, _limits, _latency, _stages, _transfers, _places):
+    for part in (_headline, _load, _limits, _tenants, _latency, _stages, _transfers, _places):
         if (shown := part(findings)) is not None:
             console.print(shown)
 
@@ -132,6 +132,45 @@ def _limits(findings: Findings) -> RenderableType | None:
     return table
 
 
+def _load(findings: Findings) -> RenderableType | None:
+    """Return whether each run keeps up with what arrives."""
+    said = load.keeping_up(findings)
+    if not said:
+        return None
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for label, sentence in said:
+        found, _, rest = sentence.partition(": ")
+        text = Text(found, _VERDICTS.get(found, "")).append(f": {rest}" if rest else "", "not bold")
+        table.add_row(Text(label if len(findings.labels) > 1 else "load", "italic"), text)
+    return Padding(table, (0, 0, 1, 0))
+
+
+_VERDICTS = {"stable": "green", "backlogged": "yellow", "overloaded": "bold red"}
+
+
+def _tenants(findings: Findings) -> RenderableType | None:
+    """Return what each tenant got."""
+    rows = findings["tenant_summary"].to_dicts()
+    if not rows:
+        return None
+    table = _table("tenants")
+    for column in ("requests", "TTFT p50", "p99", "TPOT p99", "E2E p99", "met limits"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for run, label in findings.labels.items():
+        these = [row for row in rows if str(row["run"]) == run]
+        if these and len(findings.labels) > 1:
+            table.add_row(Text(label, "italic"))
+        for row in these:
+            figures = ("ttft_median_s", "ttft_p99_s", "tpot_p99_s", "e2e_p99_s")
+            table.add_row(
+                f"  {row['tenant']}" if len(findings.labels) > 1 else str(row["tenant"]),
+                f"{row['arrived_requests']:,}",
+                *(words.seconds(row[figure]) for figure in figures),
+                "" if row["attainment"] is None else words.share(row["attainment"]),
+            )
+    return table
+
+
 def _latency(findings: Findings) -> RenderableType | None:
     """Return the latencies of each run, the scenario's percentiles among them."""
     late = {
@@ -160,7 +199,9 @@ def _latency(findings: Findings) -> RenderableType | None:
                 values += [late.get((run, metric, each)) for each in asked]
                 cells = [words.seconds(value) for value in [*values, row["max_s"]]]
                 table.add_row(f"  {label}" if several else name, *cells)
-    return Group(table, _note("percentiles by linear interpolation; each request counts once"))
+    notes = ["percentiles by linear interpolation; each request counts once"]
+    warnings = [Text(each, "yellow") for each in load.support(findings)]
+    return Group(table, *map(_note, [*notes, *load.warm_up(findings)]), *warnings)
 
 
 def _stages(findings: Findings) -> RenderableType | None:

@@ -159,7 +159,9 @@ def _family(sources: Sources, variants: Sequence[Scenario]) -> Scenario:
     )
 
 
-_OF_THE_FILE = frozenset({"schema_version", "variant", "name", "assert"})
+_OF_THE_FILE = frozenset(
+    {"schema_version", "variant", "name", "assert", "replications", "capacity"}
+)
 """Keys that a variant does not have of its own."""
 
 

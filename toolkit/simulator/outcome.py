@@ -86,6 +86,7 @@ class Outcome:
                 "lane": lanes.track.astype(np.int32),
                 "lead": self.lead.astype(np.int32),
                 "outcome": self._outcomes(entries),
+                **_tenants(requests),
             },
         )
 
@@ -132,6 +133,14 @@ class Outcome:
                 "ordinal": np.zeros(len(order), np.int32),
             },
         )
+
+
+def _tenants(requests: Requests) -> dict[str, npt.NDArray[np.object_]]:
+    """Return who sent each entry; nothing where the workload has no tenants."""
+    if requests.tenant is None or not requests.tenants:
+        return {}
+    names = np.array([*requests.tenants, None], object)  # the last for those of nobody, -1
+    return {"tenant": names[requests.tenant]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ class Column:
     type: str  # "int64" | "int32" | "int8" | "float64" | "string"
     about: str
     nullable: bool = False
+    optional: bool = False
+    """A chunk, or a store written before it was, may be without it: it is empty then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,13 @@ TABLES: Mapping[str, Table] = {
                     nullable=True,
                 ),
                 Column("outcome", "string", "served, refused or failed"),
+                Column(
+                    "tenant",
+                    "string",
+                    "who sent it; empty where the workload has no tenants",
+                    nullable=True,
+                    optional=True,
+                ),
             ],
             sorted_by=("request",),
         ),
@@ -320,8 +329,9 @@ def name_key(text: str) -> int:
 class Chunk:
     """Some rows of one table, as columns of equal length.
 
-    ``columns`` has every column of the table: integer and float columns as
-    numpy arrays of the declared type, string columns as sequences of str.
+    ``columns`` has every column of the table save optional ones: integer and
+    float columns as numpy arrays of the declared type, string columns as
+    sequences of str, with None where a nullable one is empty.
     """
 
     table: str

@@ -87,7 +87,8 @@ def schema(table: Table) -> pa.Schema:
 def to_arrow(chunk: Chunk) -> pa.Table:
     """Return the rows of a chunk as the store would hold them, empty values as nulls."""
     table = TABLES[chunk.table]
-    arrays = [_arrow(column, chunk.columns[column.name]) for column in table.columns]
+    given = _with_optional(table, chunk)
+    arrays = [_arrow(column, given[column.name]) for column in table.columns]
     return pa.Table.from_arrays(arrays, schema=schema(table))
 
 
@@ -285,15 +286,26 @@ def _checked(chunk: Chunk) -> Chunk:
     table = TABLES.get(chunk.table)
     if table is None:
         raise FaultError(f"a chunk of an unknown table {chunk.table!r}")
-    if set(chunk.columns) != set(table.column_names):
-        odd = sorted(set(chunk.columns) ^ set(table.column_names))
+    given = _with_optional(table, chunk)
+    if set(given) != set(table.column_names):
+        odd = sorted(set(given) ^ set(table.column_names))
         raise FaultError(f"a chunk of {table.name} with missing or unknown columns: {odd}")
-    columns = {
-        column.name: _typed(table, column, chunk.columns[column.name]) for column in table.columns
-    }
+    columns = {column.name: _typed(table, column, given[column.name]) for column in table.columns}
     if len({len(values) for values in columns.values()}) > 1:
         raise FaultError(f"a chunk of {table.name} with columns of unequal length")
     return Chunk(table.name, columns)
+
+
+def _with_optional(table: Table, chunk: Chunk) -> Mapping[str, Values]:
+    """Return the columns of a chunk, those empty that it may be without and is."""
+    missing = [
+        column.name
+        for column in table.columns
+        if column.optional and column.name not in chunk.columns
+    ]
+    if not missing:
+        return chunk.columns
+    return {**chunk.columns, **{name: np.full(len(chunk), None, object) for name in missing}}
 
 
 def _typed(table: Table, column: Column, values: Values) -> Values:
@@ -341,7 +353,7 @@ def _sorted(table: Table, chunks: list[Chunk]) -> Iterator[Chunk]:
 def _arrow(column: Column, values: Values) -> pa.Array:
     """Return a column as Arrow, sharing the numpy buffer; empty values become nulls."""
     if column.type == "string":
-        return pa.array(list(values), pa.string())
+        return pa.array(values, pa.string(), from_pandas=False)
     array = np.ascontiguousarray(values)
     if not column.nullable:
         return pa.array(array)
@@ -530,6 +542,7 @@ class Store:
             with locked(_absolute(self.folder)):
                 _put_back(_absolute(self.folder))
         self.manifest: Mapping[str, Any] = _read_manifest(self.folder)
+        self._lacks: dict[str, tuple[str, ...]] = {}
         for table in TABLES.values():
             self._check(table)
 
@@ -539,6 +552,10 @@ class Store:
     def path(self, table: str) -> Path:
         """Return the Parquet file of `table` (one of :data:`~.columns.TABLES`)."""
         return self.folder / f"{TABLES[table].name}.parquet"
+
+    def lacks(self, table: str) -> tuple[str, ...]:
+        """Return the optional columns that the file of `table` was written without."""
+        return self._lacks.get(table, ())
 
     def rows(self, table: str) -> int:
         """Return the number of rows of `table`."""
@@ -557,11 +574,14 @@ class Store:
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(path, f"a file cut short or damaged ({_short(error)})") from None
         expected, found = schema(table), metadata.schema.to_arrow_schema()
-        if not _fits(found, expected):
+        if not _fits(table, found, expected):
             wrong = [
                 f"{field.name} {field.type}" for field in expected if field not in set(found)
             ] or ["columns in another order"]
             raise _unreadable(path, f"a table without {', '.join(wrong)}")
+        lacks = tuple(name for name in table.column_names if name not in found.names)
+        if lacks:
+            self._lacks[table.name] = lacks
         noted = self.manifest["tables"].get(table.name, {})
         size = path.stat().st_size
         if (noted.get("rows"), noted.get("bytes")) != (metadata.num_rows, size):
@@ -572,11 +592,16 @@ class Store:
             )
 
 
-def _fits(found: pa.Schema, expected: pa.Schema) -> bool:
-    """Return whether columns are the expected ones; one that is never empty may be so by type."""
-    return found.names == expected.names and all(
+def _fits(table: Table, found: pa.Schema, expected: pa.Schema) -> bool:
+    """Return whether columns are the expected ones, save optional ones.
+
+    One that is never empty may be so by type.
+    """
+    optional = {column.name for column in table.columns if column.optional}
+    kept = [field for field in expected if field.name in found.names or field.name not in optional]
+    return found.names == [field.name for field in kept] and all(
         one.type == other.type and one.nullable <= other.nullable
-        for one, other in zip(found, expected, strict=True)
+        for one, other in zip(found, kept, strict=True)
     )
 
 

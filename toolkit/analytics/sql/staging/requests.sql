@@ -2,7 +2,7 @@
 -- Grain: one row per entry of the workload, which stands for `size` like requests.
 -- Reads: store.requests.
 -- Units: nanoseconds since the start of the simulation; tokens of one request.  NULL where an
--- imported trace does not say.
+-- imported trace does not say.  `tenant` is NULL where the workload has none.
 -- Definition: `lead` is the first request of the entry's microbatch (itself, where it is alone);
 -- spans and waits of a microbatch carry the lead's key.
 CREATE OR REPLACE VIEW requests AS
@@ -22,5 +22,6 @@ SELECT
     replica,
     lane,
     coalesce(lead, request) AS lead,
-    outcome
+    outcome,
+    tenant
 FROM store.requests;
