@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -78,14 +79,15 @@ def test_an_optional_column_that_no_chunk_has_is_empty_and_one_that_a_chunk_has_
 ) -> None:
     without = worlds.store(tmp_path / "without", worlds.pipeline())
     assert set(without.read("requests")["tenant"].to_pylist()) == {None}
+    tenants: Any = ["chat", None, "code", "chat"]
     with_tenants = [
-        Chunk("requests", {**chunk.columns, "tenant": ["chat", None, "code", "chat"]})
+        Chunk("requests", {**chunk.columns, "tenant": tenants})
         if chunk.table == "requests"
         else chunk
         for chunk in worlds.pipeline()
     ]
     opened = worlds.store(tmp_path / "with", with_tenants)
-    assert opened.read("requests")["tenant"].to_pylist() == ["chat", None, "code", "chat"]
+    assert opened.read("requests")["tenant"].to_pylist() == tenants
 
 
 def test_an_older_store_without_an_optional_column_opens_beside_a_newer_one(
