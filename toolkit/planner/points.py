@@ -22,7 +22,7 @@ from toolkit.simulator import simulate
 from toolkit.trace.columns import Chunk
 from toolkit.workload import build
 
-__all__ = ["Answer", "Task", "answer", "batches", "play"]
+__all__ = ["TABLES", "Answer", "Task", "answer", "batches", "manifest", "play"]
 
 MOST_POINTS = 128
 """Points of a batch: the views take a few milliseconds a query, however many runs they see."""
@@ -114,7 +114,7 @@ def answer(batch: Sequence[Task]) -> list[Answer]:
             words = f"{problem.where}: {problem.expected}, got {problem.got}"
             refused.append(Answer(task.key, {}, words))
         else:
-            played.append((task.key, _manifest(task.scenario, lower), chunks))
+            played.append((task.key, manifest(task.scenario, lower), chunks))
     if not played:
         return refused
     runs = [(manifest, chunks) for _, manifest, chunks in played]
@@ -144,7 +144,7 @@ def _mean_output_tokens(lengths: Lengths, entries: int) -> float:
     return sum((b - a) * (v + w) / 2 for (a, v), (b, w) in pairwise(points))
 
 
-def _manifest(scenario: Scenario, lower: Sequence[Bound]) -> Mapping[str, Any]:
+def manifest(scenario: Scenario, lower: Sequence[Bound]) -> Mapping[str, Any]:
     """Return what views read of a manifest, as far as metrics depend on it."""
     percentiles = sorted({*PERCENTILES, *scenario.report.percentiles})
     return {

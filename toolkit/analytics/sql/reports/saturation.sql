@@ -5,8 +5,8 @@
 -- is what a quarter of that time adds to those in the system, the mean of the last quarter less that
 -- of the one before, and the requests refused in a quarter; `left_behind_share` is its share of a
 -- quarter's arrivals, 1 - output / offered where the backlog grows evenly.  overloaded: that share is
--- above 5 %, and `left_behind` above the square root of a quarter's arrivals, one standard deviation
--- of a Poisson count.  backlogged: not overloaded, but requests wait longer until a stage takes them
+-- above 5 %, and `left_behind` above twice the square root of a quarter's arrivals, two standard
+-- deviations of a Poisson count.  backlogged: not overloaded, but requests wait longer until a stage takes them
 -- up than they are served from there on.  stable: neither.  NULL where it cannot be told, and
 -- `unknown_because` why: `not_said` (an imported trace without arrivals or ends), `all_at_once`,
 -- `few_requests` (fewer than 40 arrivals in that half), `short_span` (those in the system grow, but
@@ -22,7 +22,7 @@ WITH
             fourth_in_system - third_in_system + refused / 2 AS left_behind,
             fourth_waiting - third_waiting + refused / 2 AS left_waiting,
             -- What more than so many is more than 5 % and more than chance.
-            greatest(arrived / 2 * 0.05, sqrt(arrived / 2)) AS tolerated
+            greatest(arrived / 2 * 0.05, 2 * sqrt(arrived / 2)) AS tolerated
         FROM load_halves
     ),
     judged AS (
