@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from toolkit.report import figures, ledger_figures, limits, load, style, words
+from toolkit.report import figures, ledger_figures, limits, load, replicated, style, words
 from toolkit.report.document import (
     Block,
     Document,
@@ -49,6 +49,8 @@ _TERMS = (
     "goodput",
     "saturation",
     "percentile_support",
+    "replication_summary",
+    "replication_differences",
     "load_windows",
     "transfer_summary",
     "kv_transfers",
@@ -86,6 +88,7 @@ def content(
         sections = [
             Section("Answer", list(_answer(findings))),
             *([Section("Assertions", list(assertion_blocks(outcomes)))] if outcomes else []),
+            *_section("Replications", replicated.blocks(findings)),
             *_section("Load", load.blocks(findings)),
             *_section("Limits", limits.blocks(findings), findings["goodput"].height),
             *_section("Tenants", limits.tenants(findings), findings["tenant_summary"].height),

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.report import load, words
+from toolkit.report import load, replicated, words
 from toolkit.report.findings import Findings, find
 from toolkit.report.limits import LIMITS
 from toolkit.report.outcomes import Outcome
@@ -67,7 +67,17 @@ def terminal(runs: Sequence[Run], console: Console, *, outcomes: Sequence[Outcom
     console.print()
     if outcomes:
         console.print(_assertions(outcomes), crop=False)
-    for part in (_headline, _load, _limits, _tenants, _latency, _stages, _transfers, _places):
+    for part in (
+        _headline,
+        _replications,
+        _load,
+        _limits,
+        _tenants,
+        _latency,
+        _stages,
+        _transfers,
+        _places,
+    ):
         if (shown := part(findings)) is not None:
             console.print(shown)
 
@@ -130,6 +140,28 @@ def _limits(findings: Findings) -> RenderableType | None:
                 ),
             )
     return table
+
+
+def _replications(findings: Findings) -> RenderableType | None:
+    """Return means over replications with their intervals, and what differs from the first run."""
+    said = replicated.about(findings)
+    if not said:
+        return None
+    first, *others = findings.labels.values()
+    parts: list[RenderableType] = []
+    for heading, labels, rows in (
+        ("over replications", [first, *others], replicated.means(findings)),
+        (f"less {first}", others, replicated.differences(findings)),
+    ):
+        if rows:
+            table = _table(heading)
+            for label in labels:
+                table.add_column(label, justify="right", overflow="fold")
+            for row in rows:
+                table.add_row(*row)
+            parts.append(table)
+    note = "pairs of the same seed; *: the interval leaves 0 out" if len(parts) > 1 else ""
+    return Padding(Group(*parts, *([_note(note)] if note else []), _note(said)), (0, 0, 1, 0))
 
 
 def _load(findings: Findings) -> RenderableType | None:
