@@ -104,7 +104,7 @@ def _run_replications(
     *,
     quiet: bool,
 ) -> None:
-    """Play every replication of every part after the first, in processes where there are several."""
+    """Play every replication of every part after the first, several at a time."""
     from toolkit.planner.executors import completed, open_executor
 
     jobs = [
@@ -154,7 +154,7 @@ def _folder_of(scenario: Scenario, number: int) -> str:
 
 
 def _replication(scenario: Scenario, number: int) -> dict[str, Any]:
-    """Return what the manifest of a replication says of the others: nothing where there are none."""
+    """Return what the manifest of a replication says of the others, {} where there are none."""
     stated = scenario.replications
     if stated is None:
         return {}

@@ -26,7 +26,7 @@ from toolkit.catalog import nearest
 from toolkit.errors import InputError
 from toolkit.planner import points
 from toolkit.planner.bisection import narrowed
-from toolkit.planner.executors import completed, open_executor
+from toolkit.planner.executors import completed, cores, open_executor
 from toolkit.planner.loads import (
     Candidate,
     at_rate,
@@ -169,6 +169,7 @@ def capacity(
     _require_latency(scenario, stated.latency)
     rate_per_s = stated.rate_per_s if rate_per_s is None else rate_per_s
     listed = candidates(scenario, stated.replicas)
+    workers = min(cores() if workers is None else workers, len(listed))
     with (
         open_executor(executor, workers=workers) as (opened, count),
         bar(f"searching {scenario.name}", total=len(listed), quiet=quiet) as advance,

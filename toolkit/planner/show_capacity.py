@@ -110,6 +110,7 @@ def _at_the_rate(searched: Searched) -> Table:
     latency = latency_words(searched.stated.latency)
     heading = f"at {words.amount(searched.rate_per_s)} requests/s"
     table = _table(heading, "holds", "met", "load", "per hour", "per 1000", latency)
+    table.columns[0].min_width = len("  smallest, cheapest")
     marks = {id(searched.smallest): "smallest", id(searched.cheapest): "cheapest"}
     for row in searched.at_rate:
         mark = marks.get(id(row), "")

@@ -40,7 +40,8 @@ def about(findings: Findings) -> str:
     confidence = words.share(rows[0]["confidence"])
     return (
         f"{words.listed([str(count) for count in counts])} replications, each with a seed of its "
-        f"own: means with {confidence} intervals by Student's t. All other figures are of the first."
+        f"own: means with {confidence} intervals by Student's t. All other figures are of the "
+        "first."
     )
 
 
@@ -53,8 +54,8 @@ def means(findings: Findings) -> list[list[str]]:
     for metric, (name, unit) in METRICS.items():
         cells = [known.get((run, metric)) for run in findings.labels]
         if any(cells):
-            texts, unit = _intervals(metric, unit, cells, "mean")
-            rows.append([f"{name}, {unit}", *texts])
+            texts, shown_in = _intervals(metric, unit, cells, "mean")
+            rows.append([f"{name}, {shown_in}", *texts])
     return rows
 
 
@@ -69,11 +70,10 @@ def differences(findings: Findings) -> list[list[str]]:
     for metric, (name, unit) in METRICS.items():
         cells = [known.get((run, metric)) for run in list(findings.labels)[1:]]
         if any(cells):
-            texts, unit = _intervals(metric, unit, cells, "difference")
+            texts, shown_in = _intervals(metric, unit, cells, "difference")
             stars = [" *" if cell and cell["clear"] else "" for cell in cells]
-            rows.append(
-                [f"{name}, {unit}", *(text + it for text, it in zip(texts, stars, strict=True))]
-            )
+            starred = [text + star for text, star in zip(texts, stars, strict=True)]
+            rows.append([f"{name}, {shown_in}", *starred])
     return rows
 
 
@@ -87,8 +87,8 @@ def blocks(findings: Findings) -> Iterator[Block]:
         first, *others = findings.labels.values()
         yield Table([f"less {first}", *others], rows)
         yield Paragraph(
-            "Differences of replications with the same seed, which serve the same requests in every "
-            "variant, so that chance cancels out. *: the interval leaves 0 out.",
+            "Differences of replications with the same seed, which serve the same requests in "
+            "every variant, so that chance cancels out. *: the interval leaves 0 out.",
             "note",
         )
 

@@ -67,17 +67,7 @@ def terminal(runs: Sequence[Run], console: Console, *, outcomes: Sequence[Outcom
     console.print()
     if outcomes:
         console.print(_assertions(outcomes), crop=False)
-    for part in (
-        _headline,
-        _replications,
-        _load,
-        _limits,
-        _tenants,
-        _latency,
-        _stages,
-        _transfers,
-        _places,
-    ):
+    for part in _PARTS:
         if (shown := part(findings)) is not None:
             console.print(shown)
 
@@ -371,3 +361,10 @@ def _bar(row: Mapping[str, Any]) -> Text:
         bar.append(cell * cells, colour)
         done += cells
     return bar
+
+
+_PARTS = (
+    *(_headline, _replications, _load, _limits, _tenants),
+    *(_latency, _stages, _transfers, _places),
+)
+"""What is printed below the answer, in order; None where there is nothing to say."""
