@@ -33,13 +33,14 @@ SMALL: dict[str, Any] = {
     "workload": {
         "entries": 200,
         "entry": "request",
-        "arrivals": {"kind": "constant", "rate_per_s": 10},
+        "arrivals": {"kind": "constant", "rate_per_s": 30},
         "lengths": {"kind": "fixed", "prompt_tokens": 100, "output_tokens": 10},
     },
     "timing": {"kind": "fixed", "prompt_ms": 10, "token_ms": 2},
     "slo": {"e2e_ms": 40},
-    "capacity": {"least_span_s": 0},
+    "capacity": {"least_span_s": 0, "tolerance": 0.25},
 }
+"""Coarse: each rate that is played is a database opened."""
 
 
 def small(**tables: Any) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def test_a_bracket_ends_on_both_sides_of_the_change_and_within_the_tolerance(
 
 
 def test_the_capacity_of_a_queue_with_even_gaps_is_the_inverse_of_its_service_time() -> None:
-    found = search(capacity={"least_span_s": 0, "tolerance": 0.01}).found[0]
+    found = search(capacity={"tolerance": 0.01}).found[0]
     assert found.holds_per_s is not None
     assert found.fails_per_s is not None
     # A run may fall behind a little at its end before 1 % of its requests exceed their limit.
@@ -86,11 +87,14 @@ def test_the_capacity_of_a_queue_with_even_gaps_is_the_inverse_of_its_service_ti
 
 
 def test_replicas_with_one_queue_hold_as_many_times_the_load() -> None:
-    searched = search(capacity={"least_span_s": 0, "replicas": [3, 1, 2]})
-    one, two, three = (each.holds_per_s or 0 for each in searched.found)
-    assert [each.candidate.machines for each in searched.found] == [1, 2, 3]
-    assert two == pytest.approx(2 * one, rel=0.05)
-    assert three == pytest.approx(3 * one, rel=0.05)
+    searched = search(capacity={"replicas": [3, 1]})
+    assert [each.candidate.machines for each in searched.found] == [1, 3]
+    for each in searched.found:
+        assert each.holds_per_s is not None
+        assert each.fails_per_s is not None
+        most = each.candidate.replicas / SERVICE_S
+        assert each.holds_per_s < 1.03 * most
+        assert each.fails_per_s > 0.97 * most
 
 
 def test_the_smallest_number_of_replicas_for_a_rate_was_played_and_so_was_one_fewer() -> None:
@@ -106,16 +110,10 @@ def test_the_smallest_number_of_replicas_for_a_rate_was_played_and_so_was_one_fe
 def test_the_cheapest_deployment_may_be_larger_than_the_smallest() -> None:
     dear = {"name": "dear", "hardware": {"price_usd_per_machine_hour": 20.0}}
     slow = {"name": "slow", "timing": {"prompt_ms": 20, "token_ms": 2}}
-    searched = search(
-        rate_per_s=20,
-        slo={"e2e_ms": 60},
-        capacity={"least_span_s": 0, "replicas": [1, 2]},
-    )
-    assert searched.smallest is searched.cheapest
     scenario = toolkit.load(
         {
             **SMALL,
-            **small(slo={"e2e_ms": 60}, capacity={"replicas": [1, 2], "least_span_s": 0}),
+            **small(slo={"e2e_ms": 60}, capacity={"replicas": [1, 2], "tolerance": 1}),
             "variant": [dear, slow],
         }
     )
@@ -157,12 +155,12 @@ def test_the_front_is_what_nothing_beats(rows: list[tuple[int, int | None]]) -> 
 
 
 def test_a_range_is_kept_to_and_its_ends_say_what_they_did() -> None:
-    inside = search(capacity={"rate_range_per_s": [20, 60], "least_span_s": 0}).found[0]
+    inside = search(capacity={"rate_range_per_s": [20, 60]}).found[0]
     assert {20, 60} <= {row["rate_per_s"] for row in inside.rows}
-    low = search(capacity={"rate_range_per_s": [1, 5], "least_span_s": 0})
+    low = search(capacity={"rate_range_per_s": [1, 5]})
     assert (low.found[0].holds_per_s, low.found[0].fails_per_s) == (5, None)
     assert any("still holds" in each for each in cautions(low))
-    high = search(capacity={"rate_range_per_s": [60, 90], "least_span_s": 0})
+    high = search(capacity={"rate_range_per_s": [60, 90]})
     assert (high.found[0].holds_per_s, high.found[0].fails_per_s) == (None, 60)
     assert any("out of reach" in each for each in cautions(high))
     assert next(answer(high)).startswith("No rate that was tried holds")
