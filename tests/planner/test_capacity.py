@@ -120,10 +120,10 @@ def test_the_cheapest_deployment_may_be_larger_than_the_smallest() -> None:
     both = capacity(scenario, rate_per_s=30, executor="serial")
     assert both.smallest is not None
     assert both.cheapest is not None
-    assert both.smallest["candidate"] == "dear, 1 replica"
-    assert both.cheapest["candidate"] == "slow, 2 replicas"
+    assert both.smallest["candidate"] == "dear × 1"
+    assert both.cheapest["candidate"] == "slow × 2"
     told = " ".join(answer(both))
-    assert "the cheapest slow, 2 replicas (2 machines, $7.20 an hour)" in told
+    assert "the cheapest slow × 2 (2 machines, $7.20 an hour)" in told
 
 
 @given(

@@ -76,7 +76,8 @@ def candidates(scenario: Scenario, replicas: Sequence[int] = ()) -> list[Candida
 def sized(scenario: Scenario, count: int) -> Candidate:
     """Return a variant with so many replicas; raises as `with_replicas` does."""
     label = f"{count} replica{'s' * (count != 1)}"
-    label = f"{scenario.variant}, {label}" if scenario.variant else label
+    if scenario.variant:
+        label = f"{scenario.variant} × {count}"
     return Candidate(label, with_replicas(scenario, count))
 
 

@@ -70,9 +70,9 @@ def show(searched: Searched, console: Console, *, every: bool = False) -> None:
     console.print(_capacities(searched))
     if searched.rate_per_s is not None:
         console.print(_at_the_rate(searched))
-    if searched.front:
+    if picture := plot(searched):
         console.print(Text(_plot_title(searched), "bold"))
-        for line in plot(searched):
+        for line in picture:
             console.print(Text(line, no_wrap=True))
         console.print()
     if every:
@@ -153,6 +153,9 @@ def _played(searched: Searched) -> Padding:
 WIDE, HIGH = 60, 12
 """Cells of the picture."""
 
+FEWEST = 2
+"""Points that make a picture."""
+
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -165,7 +168,7 @@ def _plot_title(searched: Searched) -> str:
 def plot(searched: Searched) -> list[str]:
     """Return cost (across, by ratio) against latency (up) in letters, a letter per candidate.
 
-    Capitals are the front: nothing is cheaper and as fast.
+    Capitals are the front: nothing is cheaper and as fast.  Nothing is drawn of a single point.
     """
     latency = searched.stated.latency
     rows = searched.at_rate if searched.rate_per_s is not None else searched.rows
@@ -174,7 +177,7 @@ def plot(searched: Searched) -> list[str]:
         for row in rows
         if row["holds"] and row["usd_per_1000_requests"] and row[latency] is not None
     ]
-    if not shown:
+    if len(shown) < FEWEST:
         return []
     labels = list(dict.fromkeys(str(row["candidate"]) for row in shown))
     letter = {label: _LETTERS[at % len(_LETTERS)] for at, label in enumerate(labels)}
