@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -312,6 +313,7 @@ def compile_loops() -> None:
     from tempfile import TemporaryDirectory
 
     from toolkit.scenario import load
+    from toolkit.simulator import simulate
 
     split = {"kind": "disaggregated", "prompt_machines": 1, "token_machines": 1}
     with TemporaryDirectory(prefix="toolkit-") as folder:
@@ -319,6 +321,7 @@ def compile_loops() -> None:
             for deployment in ({"kind": "pipeline"}, split):
                 small = {"simulation": {"discipline": discipline}, "deployment": deployment}
                 run(load({**SMALL, **small}), folder, report=False)
+                deque(simulate(load({**SMALL, **small}), accounts=False), maxlen=0)
         engines = {"kind": "pipeline", "batching": "continuous", "data_parallel": 2}
         requests = {**SMALL["workload"], "entry": "request"}
         run(load({**SMALL, "deployment": engines, "workload": requests}), folder, report=False)

@@ -73,7 +73,7 @@ class Job(NamedTuple):
     exact: bool
     """All times lie on the grid of exact sums: sums are products."""
     accounts: bool
-    """Waits and busy time are asked for, beside when each request starts and ends."""
+    """Waits and busy time are asked for, beside spans; for neither there is `frontier`."""
     details: bool
     """Each wait is written by itself, with whom it was for; else each request's by cause."""
 
@@ -181,7 +181,7 @@ def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: 
     last_start = 0.0
     accounts = job.accounts
     add_up = accounts and not job.exact
-    leaping = not (keep or add_up)
+    leaping = accounts and job.exact and not keep
     calm = False
     while in_use > 0:
         if at == 0:
@@ -300,11 +300,11 @@ def advance(job: Job, state: State, waits: Rows, spans: Rows, room: int, limit: 
 def _leap(job: Job, state: State, in_use: int) -> int:
     """Skip rounds in which nothing but decoding happens; return how many.
 
-    In a calm round every pass found every stage free.  Rounding keeps order,
-    so the same passes one round later do too: until a request ends, each slot
-    is ready `stages` token times later each round, and that many additions are
-    all there is to do.  The last two rounds are left to be played, so that the
-    ring remembers them.
+    In a calm round every pass found every stage free, and so do the same
+    passes one round later: until a request ends, each slot is ready `stages`
+    token times later each round.  That many additions are one product, for
+    sums are exact where this is asked.  The last two rounds are left to be
+    played, so that the ring remembers them.
     """
     rounds = state.slots[0].left
     for at in range(1, in_use):
@@ -312,26 +312,9 @@ def _leap(job: Job, state: State, in_use: int) -> int:
     rounds -= 2
     if rounds <= 0:
         return 0
-    additions = rounds * len(job.tracks)
-    token_us = job.token_us
-    if job.exact:
-        for at in range(in_use):
-            state.slot_us[at, 0] += additions * token_us
-    else:
-        # Four sums at once: each waits for its own last addition only.
-        us = state.slot_us
-        for at in range(0, in_use, 4):
-            a, b = us[at, 0], us[min(at + 1, in_use - 1), 0]
-            c, d = us[min(at + 2, in_use - 1), 0], us[min(at + 3, in_use - 1), 0]
-            for _ in range(additions):
-                a += token_us
-                b += token_us
-                c += token_us
-                d += token_us
-            sums = (a, b, c, d)
-            for more in range(min(4, in_use - at)):
-                us[at + more, 0] = sums[more]
+    later_us = rounds * len(job.tracks) * job.token_us
     for at in range(in_use):
+        state.slot_us[at, 0] += later_us
         state.slots[at].left -= rounds
     return rounds
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from toolkit.costs.timing import prompt_stage_s, token_stage_s
 from toolkit.errors import InputError
 from toolkit.scenario.model import Scenario
-from toolkit.simulator import dejavu
-from toolkit.simulator.dejavu import Job
+from toolkit.simulator import dejavu, frontier
+from toolkit.simulator.dejavu import Job, State
 from toolkit.simulator.kernel import SPAN_FIELDS, Records, records, span_rows, wait_rows
 from toolkit.simulator.layout import Layout
 from toolkit.simulator.outcome import Outcome, Slice, Totals, counters
@@ -68,6 +68,7 @@ class DejavuRun:
         self._scenario = scenario
         self._layout = layout
         self._requests = requests
+        self._accounts = accounts
         batch = int(requests.size[0])
         timing, tokens = scenario.timing, int(requests.prompt_tokens[0])
         prompt_us = _us(prompt_stage_s(timing, scenario.prompt_stages, batch, tokens))
@@ -108,7 +109,12 @@ class DejavuRun:
         self._states = [dejavu.new_state(job) for job in self._jobs]
 
     def waits(self) -> Iterator[Chunk]:
-        """Play to the end, yielding rows of `waits`."""
+        """Play to the end, yielding rows of `waits`; without accounts there are none."""
+        if not self._accounts:
+            self._states = [
+                _skim(job, state) for job, state in zip(self._jobs, self._states, strict=True)
+            ]
+            return
         if self._prompts is not None:
             yield from _prompt_waits(self._prompts)
         no_spans, entries = span_rows(0), np.arange(len(self._requests))
@@ -223,6 +229,18 @@ def _refuse_too_few(scenario: Scenario, job: Job) -> None:
             str(len(job.tokens)),
             'use more entries or fewer stages, or discipline = "event"',
         )
+
+
+def _skim(job: Job, state: State) -> State:
+    """Return the state after all passes, as far as times and numbers of passes go."""
+    state.run["in_use"] = 0
+    state.run["prompts"] = len(job.tokens) if job.prompts else 0
+    state.run["decodes"] = job.tokens.sum()
+    stages = len(job.tracks)
+    times = frontier.play(
+        job.ready_us, job.tokens, stages, job.prompt_us, job.token_us, prompts=job.prompts
+    )
+    return state._replace(times=times)
 
 
 def _us(seconds: float) -> float:
