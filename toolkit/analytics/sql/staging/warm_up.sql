@@ -16,6 +16,7 @@ WITH
     arrivals AS (
         SELECT run, min(arrival_ns) AS first_ns, max(arrival_ns) AS last_ns
         FROM store.requests
+        WHERE run IN (SELECT run FROM stated WHERE warm_up_share IS NOT NULL)
         GROUP BY run
     )
 SELECT
