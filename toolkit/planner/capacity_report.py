@@ -110,7 +110,7 @@ def _answer(searched: Searched) -> Iterator[Block]:
 def _capacity_row(found: Found, latency: str) -> list[str]:
     row, candidate = found.at_capacity, found.candidate
     sized = size({"machines": candidate.machines, "devices": candidate.devices})
-    cells = [candidate.label, bracket(found), words.amount(found.fails_per_s), sized]
+    cells = [_unbroken(candidate.label), bracket(found), words.amount(found.fails_per_s), sized]
     if row is None:
         return [*cells, "", "", "", ""]
     return [
@@ -120,6 +120,11 @@ def _capacity_row(found: Found, latency: str) -> list[str]:
         met(row),
         shown_latency(row, latency),
     ]
+
+
+def _unbroken(label: str) -> str:
+    """Return a label that a narrow column does not break."""
+    return label.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _at_the_rate(searched: Searched) -> Table:
