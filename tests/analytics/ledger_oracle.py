@@ -77,6 +77,9 @@ class Oracle:
             )
             for pipeline in self.pipelines
         }
+        self.engines = any(
+            row["name"].startswith(("running", "waiting")) for row in rows["counter_defs"]
+        )
         self.loads = {pipeline: self._load(*pipeline) for pipeline in self.pipelines}
 
     def pipeline(self, track: Row) -> tuple[str, int]:
@@ -208,6 +211,12 @@ class Oracle:
             return
         load = self.loads[self.pipeline(track)]
         cuts = {since, until, *load.times, *self.arrival.values()}
+        cuts |= {
+            row[column]
+            for row in self.rows["requests"]
+            for column in ("start_ns", "prefill_end_ns", "decode_start_ns", "finish_ns")
+            if self.engines and row[column] is not None
+        }
         cuts |= {time for waits in self.waits.values() for w in waits
                  for time in (w["from_ns"], w["until_ns"])}  # fmt: skip
         cuts |= {link["ts_ns"] for link in self._links_into(span, until)}
@@ -228,8 +237,36 @@ class Oracle:
             and each["ts_ns"] + each["dur_ns"] == until
         ]
 
+    def _engine_cause(self, replica: int, time: int) -> str:
+        """Return why an engine stands still at a time: what is not there."""
+        on_link = for_room = here = in_prompt = False
+        for row in self.rows["requests"]:
+            if row["outcome"] != "served":
+                continue
+            prompts, decodes = row["prompt_replica"], row["replica"]
+            prompts = decodes if prompts is None else prompts
+            moved = prompts != decodes
+            if prompts == replica:
+                here |= row["start_ns"] <= time < row["prefill_end_ns" if moved else "finish_ns"]
+            elif decodes == replica:
+                here |= row["decode_start_ns"] <= time < row["finish_ns"]
+                in_prompt |= row["arrival_ns"] <= time < row["prefill_end_ns"]
+            for wait in self.waits[row["request"]]:
+                if wait["from_ns"] <= time < wait["until_ns"]:
+                    where = prompts if wait["from_ns"] < row["start_ns"] else decodes
+                    cause = NAMES[wait["cause"]] if where == replica else ""
+                    on_link |= cause in ("transfer", "link_busy")
+                    for_room |= cause == "kv_room"
+        if on_link:
+            return "blocked_transfer"
+        if for_room or here:
+            return "blocked_kv"
+        return "starved" if in_prompt else "no_work"
+
     def _cause(self, track: Row, time: int, since: int, until: int, span: Row | None) -> str:
-        role, _ = self.pipeline(track)
+        role, replica = self.pipeline(track)
+        if self.engines:
+            return self._engine_cause(replica, time)
         load = self.loads[self.pipeline(track)]
         lack, state = load.at(time), self._state(time, until, span)
         if any(

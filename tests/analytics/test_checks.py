@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import Row, small_run, tamper
+from small_runs import Row, SmallRun, small_run, tamper
 
 from toolkit import analytics
 from toolkit.trace.columns import NAMES, name_key
@@ -21,18 +21,27 @@ def broken(folder: Path) -> set[str]:
     return {each.name for each in analytics.open(folder).check()}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(
-    seed=st.integers(0, 10_000),
-    discipline=st.sampled_from(["event", "dejavu"]),
-    split=st.booleans(),
-    level=st.sampled_from(["full", "requests"]),
+    st.lists(
+        st.builds(
+            small_run,
+            st.integers(0, 10_000),
+            discipline=st.sampled_from(["event", "dejavu"]),
+            split=st.booleans(),
+            level=st.sampled_from(["full", "requests"]),
+        ),
+        min_size=8,
+        max_size=8,
+    )
 )
-def test_a_healthy_trace_breaks_nothing(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, discipline: str, split: bool, level: str
+def test_healthy_traces_break_nothing(
+    tmp_path_factory: pytest.TempPathFactory, drawn: list[SmallRun]
 ) -> None:
-    run = small_run(seed, discipline=discipline, split=split, level=level)
-    assert broken(run.write(tmp_path_factory.mktemp("runs") / "healthy")) == set()
+    place = tmp_path_factory.mktemp("runs")
+    folders = [run.write(place / f"healthy-{number}") for number, run in enumerate(drawn)]
+    with analytics.open(folders) as runs:
+        assert runs.check() == []
 
 
 def first(rows: Rows, **wanted: Any) -> Row:

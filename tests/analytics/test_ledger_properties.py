@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ledger_oracle import Oracle, Piece, merged
 
 from toolkit.analytics.memory import InMemory
+from toolkit.analytics.run import SHARED
 from toolkit.scenario.model import Scenario, Trace
 from toolkit.simulator import simulate
 from toolkit.trace.columns import NULL, TABLES, Chunk
@@ -59,7 +60,7 @@ def manifest(scenario: Scenario) -> dict[str, Any]:
 
 def opened(played: Sequence[tuple[Scenario, Sequence[Chunk]]]) -> InMemory:
     runs = [(manifest(scenario), chunks) for scenario, chunks in played]
-    return InMemory(runs, kept=["idle_causes", "time_ledger"])
+    return InMemory(runs, kept=SHARED)
 
 
 def play(scenario: Scenario, level: Any) -> tuple[Scenario, list[Chunk]]:
@@ -147,7 +148,7 @@ def test_lower_levels_know_the_same_work_and_the_same_bubbles(scenarios: list[Sc
     assert coarse == {(run, track): dur for run, track, dur in inside}
 
 
-@given(st.lists(engines.scenarios(), min_size=MANY, max_size=MANY))
+@given(st.lists(engines.colocated(), min_size=MANY, max_size=MANY))
 @some
 def test_an_engine_stands_still_only_while_nobody_is_there(scenarios: list[Scenario]) -> None:
     """It is one stage deep and takes whoever is there: no bubbles, no pause for memory."""

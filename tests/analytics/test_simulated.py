@@ -46,13 +46,20 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
 TIMINGS = {"engines": {"kind": "roofline"}}
 
 
-@pytest.fixture(
-    scope="module",
-    params=[(name, level) for name in DEPLOYMENTS for level in ("full", "steps", "requests")],
-    ids="-".join,
-)
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    name, level = request.param
+Kind = tuple[str, str]
+KINDS: list[Kind] = [
+    (name, level) for name in DEPLOYMENTS for level in ("full", "steps", "requests")
+]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Path]:
+    """Return a run of every deployment at every level."""
+    place = tmp_path_factory.mktemp("runs")
+    return {kind: written(*kind, place) for kind in KINDS}
+
+
+def written(name: str, level: str, place: Path) -> Path:
     parts = {"deployment": DEPLOYMENTS[name], "trace": {"level": level}}
     timing = TIMINGS.get(name, SCENARIO["timing"])
     scenario = toolkit.load(SCENARIO | parts | {"timing": timing})
@@ -63,12 +70,19 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         "scenario": scenario.document,
         "facts": {"link_model": scenario.hardware.links},
     }
-    place = tmp_path_factory.mktemp("runs") / name
-    return store.write(place, toolkit.simulate(scenario), manifest)
+    return store.write(place / f"{name}-{level}", toolkit.simulate(scenario), manifest)
 
 
-def test_a_simulated_run_breaks_no_invariant(folder: Path) -> None:
-    assert analytics.open(folder).check() == []
+@pytest.fixture(params=KINDS, ids="-".join)
+def folder(request: pytest.FixtureRequest, folders: dict[Kind, Path]) -> Path:
+    return folders[request.param]
+
+
+def test_a_simulated_run_breaks_no_invariant(folders: dict[Kind, Path]) -> None:
+    """All side by side: a row that breaks one says whose it is."""
+    with analytics.open(list(folders.values())) as runs:
+        assert len(runs.names) == len(KINDS)
+        assert runs.check() == []
 
 
 def test_its_latencies_follow_from_its_requests(folder: Path) -> None:

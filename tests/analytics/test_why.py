@@ -94,22 +94,41 @@ def test_what_is_no_wait_is_prefill_until_the_prompts_end_and_decode_after_it(
     assert {key: ns for key, ns in found.items() if key[1] != "transfer"} == busy
 
 
-@given(deployments.scenarios() | engines.scenarios(), st.sampled_from(LEVELS))
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(deployments.scenarios() | engines.scenarios(), st.sampled_from(LEVELS)),
+        min_size=8,
+        max_size=8,
+    )
+)
+@settings(max_examples=2, suppress_health_check=[HealthCheck.too_slow])
 def test_named_parts_add_up_to_the_end_to_end_time_at_every_level(
-    scenario: Scenario, level: Any
+    drawn: list[tuple[Scenario, Any]],
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder, simulated(scenario, folder, level) as run:
-        assert run.frame("FROM request_parts_add_up").height == 0
-        assert run.frame("FROM request_time_adds_up").height == 0
-        lived = "SELECT request, finish_ns - arrival_ns FROM requests WHERE outcome = 'served'"
-        added: dict[int, int] = defaultdict(int)
-        for row in run.frame("FROM request_parts").to_dicts():
-            added[row["request"]] += row["dur_ns"]
-        assert added == dict(run.sql(lived).fetchall())
+    """Several runs at once: a view is planned once for all of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        stores = [
+            stored(scenario, Path(folder) / f"drawn-{number}", level)
+            for number, (scenario, level) in enumerate(drawn)
+        ]
+        with analytics.open(stores) as runs:
+            assert runs.frame("FROM request_parts_add_up").height == 0
+            assert runs.frame("FROM request_time_adds_up").height == 0
+            lived = runs.sql(
+                "SELECT run::VARCHAR, request, finish_ns - arrival_ns FROM requests "
+                "WHERE outcome = 'served'"
+            ).fetchall()
+            added: dict[tuple[str, int], int] = defaultdict(int)
+            for row in runs.frame("FROM request_parts").to_dicts():
+                added[row["run"], row["request"]] += row["dur_ns"]
+    assert added == {(run, request): dur for run, request, dur in lived}
 
 
-def simulated(scenario: Scenario, folder: str, level: Any = "full") -> analytics.Run:
+def simulated(scenario: Scenario, folder: str) -> analytics.Run:
+    return analytics.open(stored(scenario, Path(folder) / "drawn", "full"))
+
+
+def stored(scenario: Scenario, place: Path, level: Any) -> Path:
     played = simulate(replace(scenario, trace=Trace(level, ())))
     manifest = {
         "name": "drawn",
@@ -117,7 +136,7 @@ def simulated(scenario: Scenario, folder: str, level: Any = "full") -> analytics
         "level": level,
         "scenario": {"deployment": {"batching": scenario.deployment.batching}},
     }
-    return analytics.open(store.write(Path(folder) / "drawn", played, manifest))
+    return store.write(place, played, manifest)
 
 
 @given(deployments.scenarios() | engines.scenarios())

@@ -28,6 +28,11 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def completer(traces: Path) -> ViewsAndColumns:
+    return ViewsAndColumns(analytics.open(traces / "run-1").columns())
+
+
 Captured = pytest.CaptureFixture[str]
 
 
@@ -136,14 +141,14 @@ def test_the_prompt_answers_queries_and_commands(traces: Path, capsys: Captured)
         (".show throughput_w", {"throughput_windows"}),
     ],
 )
-def test_completion_knows_views_and_columns(traces: Path, text: str, expected: set[str]) -> None:
-    completer = ViewsAndColumns(analytics.open(traces / "run-1").columns())
+def test_completion_knows_views_and_columns(
+    completer: ViewsAndColumns, text: str, expected: set[str]
+) -> None:
     found = completer.get_completions(Document(text), CompleteEvent())
     assert {each.text for each in found} == expected
 
 
-def test_a_column_completes_before_its_view_is_named_after_it(traces: Path) -> None:
-    completer = ViewsAndColumns(analytics.open(traces / "run-1").columns())
+def test_a_column_completes_before_its_view_is_named_after_it(completer: ViewsAndColumns) -> None:
     text = "SELECT ttft_ FROM request_latency"
     found = completer.get_completions(Document(text, len("SELECT ttft_")), CompleteEvent())
     assert {each.text for each in found} == {"ttft_s"}

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import toolkit
-from toolkit import importers
+from toolkit import analytics, importers
 from toolkit.analytics import Run
 from toolkit.trace.store import Store
 
@@ -50,10 +50,12 @@ def golden(shared: Path, kind: str) -> list[dict[str, Any]]:
 def test_a_published_trace_gives_the_published_ends_and_makespan(
     kind: str, shared: Path, tmp_path: Path
 ) -> None:
-    for case in golden(shared, kind)[::8]:
+    folders = []
+    for number, case in enumerate(golden(shared, kind)[::8]):
         file = tmp_path / "trace.json"
         file.write_text(json.dumps(case["result"]["trace_events"]))
-        run = imported(file, tmp_path)
+        run = imported(file, tmp_path / str(number))
+        folders.append(run.path)
         assert run.manifest["source"]["kind"] == "dejavu"
         ends = rows(run, "SELECT finish_ns FROM requests ORDER BY request")
         expected = [round(end * 1000) for end in case["result"]["ends_us"]]
@@ -63,8 +65,9 @@ def test_a_published_trace_gives_the_published_ends_and_makespan(
         ]
         roles = {role for (role,) in rows(run, "SELECT DISTINCT role FROM machines")}
         assert roles == ({"colocated"} if kind == "baseline" else {"prompt", "token"})
-        assert run.check() == []
         run.close()
+    with analytics.open(folders) as runs:
+        assert runs.check() == []
 
 
 def test_a_published_trace_has_every_pass_on_its_stage(shared: Path, tmp_path: Path) -> None:

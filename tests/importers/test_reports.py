@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import toolkit
 from toolkit import analytics, cli
+from toolkit.analytics.comparison import compare
 from toolkit.analytics.run import SHARED
 from toolkit.analytics.terms import DIALECTS
 from toolkit.commands.report import show_json
@@ -82,12 +84,16 @@ def every_command(
     show_json([run])
     assert cli.main(["export", trace, "--to", "perfetto", "-o", str(folder / "t.pftrace")]) == 0
     assert cli.main(["export", trace, "--to", "chrome", "-o", str(folder / "t.json")]) == 0
-    with analytics.open(trace, kept=SHARED) as opened:
+    if drawn:
+        page_is_good(run, folder)
+
+
+def every_view(folders: Sequence[Path]) -> None:
+    """Read all of the library over traces that lack different things."""
+    with analytics.open(folders, kept=SHARED) as opened:
         for view in opened.views():
             if view.layer != "checks":
                 opened.frame(f"FROM {view.name}")
-    if drawn:
-        page_is_good(run, folder)
 
 
 def page_is_good(run: analytics.Run, folder: Path) -> None:
@@ -99,25 +105,60 @@ def page_is_good(run: analytics.Run, folder: Path) -> None:
     assert not re.search(NOT_SAID, text)
 
 
+@pytest.fixture(scope="module")
+def sparse(tmp_path_factory: pytest.TempPathFactory) -> dict[str, analytics.Run]:
+    """Return a trace of each sparse source."""
+    place = tmp_path_factory.mktemp("sparse")
+    runs = {}
+    for number, (what, text) in enumerate(SPARSE.items()):
+        file = place / "source"
+        file.write_text(text)
+        kind = "chrome" if text.startswith("[") else "table"
+        runs[what] = toolkit.import_trace(
+            file, kind=kind, out=place, name=f"it-{number}", renderings=False
+        )
+    return runs
+
+
+@pytest.fixture(scope="module")
+def fuller(tmp_path_factory: pytest.TempPathFactory) -> dict[str, analytics.Run]:
+    """Return a trace of each file here that says more."""
+    place = tmp_path_factory.mktemp("fuller")
+    rules = {"engine.json": DATA / "engine.toml", "vllm_bench_detailed.json": None}
+    return {
+        name: toolkit.import_trace(DATA / name, out=place, rules=file)
+        for name, file in rules.items()
+    }
+
+
 @pytest.mark.parametrize("what", SPARSE)
 def test_a_sparse_trace_has_every_report(
-    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    what: str,
+    sparse: dict[str, analytics.Run],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    file = tmp_path / "sparse"
-    file.write_text(SPARSE[what])
-    kind = "chrome" if SPARSE[what].startswith("[") else "table"
-    run = toolkit.import_trace(file, kind=kind, out=tmp_path, name="it")
-    every_command(run, tmp_path, capsys, drawn=what == "latencies alone")
+    every_command(sparse[what], tmp_path, capsys, drawn=what == "latencies alone")
 
 
 @pytest.mark.parametrize("name", ["vllm_bench_detailed.json", "engine.json"])
 def test_the_files_here_have_every_report(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    fuller: dict[str, analytics.Run],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rules = DATA / "engine.toml" if name == "engine.json" else None
-    run = toolkit.import_trace(DATA / name, out=tmp_path, rules=rules)
+    run = fuller[name]
     assert (run.path / "trace.pftrace").exists()
     every_command(run, tmp_path, capsys, drawn=name == "engine.json")
+
+
+def test_a_trace_has_every_view_whatever_it_lacks(
+    sparse: dict[str, analytics.Run], fuller: dict[str, analytics.Run]
+) -> None:
+    """The emptiest alone, and all of them beside one another."""
+    every_view([sparse["spans alone"].path])
+    every_view([run.path for run in (*sparse.values(), *fuller.values())])
 
 
 def test_real_files_have_every_report(
@@ -128,22 +169,17 @@ def test_real_files_have_every_report(
         assert run.check() == []
         if file.parent.name == "vidur":
             every_command(run, tmp_path, capsys, drawn=False)
+            every_view([run.path])
         if file.name.startswith(("llama3", "alexnet")):
             page_is_good(run, tmp_path)
 
 
 @pytest.mark.filterwarnings("error")
-def test_runs_that_lack_different_things_stand_side_by_side(tmp_path: Path) -> None:
-    runs = []
-    for number, (what, text) in enumerate(SPARSE.items()):
-        file = tmp_path / "sparse"
-        file.write_text(text)
-        kind = "chrome" if text.startswith("[") else "table"
-        run = toolkit.import_trace(
-            file, kind=kind, out=tmp_path, name=f"it-{number}", renderings=False
-        )
-        runs.append(str(run.path))
-        assert run.manifest["name"] == f"it-{number}", what
+def test_runs_that_lack_different_things_stand_side_by_side(
+    sparse: dict[str, analytics.Run], tmp_path: Path
+) -> None:
+    runs = [str(run.path) for run in sparse.values()]
+    assert [run.name for run in sparse.values()] == [f"it-{at}" for at in range(len(SPARSE))]
     assert cli.main(["report", *runs, "-o", str(tmp_path / "report")]) == 0
     assert cli.main(["report", *reversed(runs), "-o", str(tmp_path / "report")]) == 0
 
@@ -156,3 +192,34 @@ def test_runs_from_elsewhere_stand_beside_simulated_ones(tmp_path: Path) -> None
     assert cli.main(["report", str(run.path), str(again.path), "-o", str(tmp_path / "both")]) == 0
     figures = "SELECT makespan_s, requests, ttft_median_s, e2e_p99_s, utilisation FROM run_summary"
     assert again.sql(figures).fetchall() == run.sql(figures).fetchall()
+
+
+def test_a_comparison_of_an_imported_with_a_simulated_run_finds_the_same_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Either way round; what the import does not know has no difference, and is said."""
+    scenario = toolkit.load(Path(__file__).parents[2] / "scenarios" / "first.toml", variant="apart")
+    simulated = toolkit.run(scenario, out=tmp_path, report=False)
+    assert isinstance(simulated, analytics.Run)
+    imported = toolkit.import_trace(
+        simulated.path / "trace.pftrace", out=tmp_path, name="again", renderings=False
+    )
+    for runs in ([imported, simulated], [simulated, imported]):
+        found = compare([run.path for run in runs])
+        metrics = found.rows("metric_changes", found.sides[1])
+        known = {row["metric"]: by for row in metrics if (by := row["difference"]) is not None}
+        assert known == dict.fromkeys(known, pytest.approx(0))
+        assert known.keys() >= {"makespan_s", "requests", "ttft_p99_ms", "e2e_p50_ms"}
+        spent = found.rows("spending_changes", found.sides[1])
+        assert {row["cause"]: row["difference_s"] for row in spent} == dict.fromkeys(
+            ("prefill", "decode", "bubble", "waiting", "finished"), 0
+        )
+    traces = [str(run.path) for run in (simulated, imported)]
+    page = tmp_path / "compared"
+    limit = ["--fail-if", "e2e_p99_ms > +1%"]
+    asked(capsys, True, "compare", *traces, "--all", *limit, "-o", str(page))
+    report = (page / "report.md").read_text()
+    assert not re.search(NOT_SAID, report)
+    assert "again is imported and has no scenario." in report
+    assert "again states no price, so no bills can be compared." in report
+    assert "No request is known to be the same in both" in report

@@ -9,16 +9,19 @@ nanosecond.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import floor
 
 import numpy as np
 
 from toolkit.costs.memory import kv_room
 from toolkit.costs.steps import StepCosts, step_costs
 from toolkit.scenario.model import Engine, Scenario
+from toolkit.scenario.pools import pools
 from toolkit.simulator.engine_state import run_ns, step_ns
+from toolkit.units import ns
 from toolkit.workload.requests import Requests, Stream
 
-__all__ = ["Answer", "Replica", "Span", "play"]
+__all__ = ["Answer", "Pools", "Replica", "Span", "play"]
 
 
 @dataclass(eq=False)
@@ -43,6 +46,14 @@ class Answer:
     prefilling: bool = False
     """Whether part of its prompt, or of what it has to compute anew, is still to be computed."""
     preemptions: int = 0
+    cached_at: int = 0
+    """Blocks set aside where it is to decode, until its KV cache has arrived there."""
+    origin: int | None = None
+    prefill_end: int | None = None
+    reserved: int = 0
+    landing: tuple[int, int, int | None] | None = None
+    """Start and end of its transfer, and who had held the lane."""
+    target: Replica | None = None
     cause: str = "queue"
     since: int = 0
     waits: list[tuple[int, int, str]] = field(default_factory=list)
@@ -64,6 +75,13 @@ class Answer:
         if self.waits and self.waits[-1][1:] == (since, cause):
             since = self.waits.pop()[0]
         self.waits.append((since, until, cause))
+
+    def handed_waits(self, now: int, cause: str) -> None:
+        """Change the cause for which it waits since its prompt's end, if that was before."""
+        assert self.prefill_end is not None
+        since = max(self.since, self.prefill_end)
+        self.waited(since, now, self.cause)
+        self.since, self.cause = max(now, since), cause
 
     def now_waits(self, now: int, cause: str) -> None:
         """Change the cause for which it waits; a preempted one keeps its own."""
@@ -98,11 +116,17 @@ class Replica:
         self.run: tuple[list[Answer], int, int, int] | None = None  # batch, anchor, context, steps
         self.spans: list[Span] = []
         self.used_at: dict[int, int] = {}
+        self.sent: list[Answer] = []  # their prompts were computed here; their caches have not left
+        self.incoming: list[Answer] = []
+        self.coming: list[Answer] = []  # taken over, not arrived
+        self.landed: list[Answer] = []
+        self.pools: Pools | None = None
 
     @property
     def used(self) -> int:
         """Blocks in use."""
-        return sum(answer.blocks for answer in self.batch)
+        held = [*self.batch, *self.sent, *self.landed]
+        return sum(answer.blocks for answer in held) + sum(each.cached_at for each in self.coming)
 
     def free(self, blocks: int) -> bool:
         """Return whether so many blocks are free."""
@@ -155,29 +179,41 @@ class Replica:
                 answer.blocks = 0
                 self.batch.remove(answer)
                 self.run = None
+            elif self.pools and answer.tokens and self in self.pools.prompts:
+                answer.prefill_end = now
+                self.batch.remove(answer)
+                self.sent.append(answer)
+                if not self.pools.streamed:
+                    self.pools.hand_over(answer, now)
         if self.chunks:
             self.run = None
         self.end = None
         self.used_at[now] = self.used
 
-    def form(self, now: int, shared: list[Answer]) -> None:
-        """Form the next batch and start its step."""
+    def form(self, now: int, shared: list[Answer]) -> bool:
+        """Form the next batch and start its step; return whether anything changed."""
         self.chunks = {}
         preempted = False
+        before = (list(self.batch), list(self.incoming))
         if self.rules.step_order == "prefill_first":
+            self.admit_landed(now)
             self.take_prompts(now, shared, self.rules.max_num_batched_tokens, admit=True)
             if not self.chunks:
                 preempted = self.grow(now)
             self.decodes = [] if self.chunks else list(self.batch)
         else:
             preempted = self.grow(now)
+            if not preempted:
+                self.admit_landed(now)
             self.decodes = [each for each in self.batch if not each.prefilling]
             budget = self.rules.max_num_batched_tokens - len(self.decodes)
             self.take_prompts(now, shared, budget, admit=not preempted)
             if preempted and self.queue:
                 self.stand(now, "kv_room")
+        self.take_over(now, held=preempted)
+        self.used_at[now] = self.used
         if not self.decodes and not self.chunks:
-            return
+            return before != (self.batch, self.incoming)
         if preempted:
             self.run = None
         for answer in self.batch:
@@ -186,6 +222,59 @@ class Replica:
                 answer.decode_start = now
         self.began = now
         self.end = self.end_of_step(now)
+        if self.pools and self.pools.streamed and self in self.pools.prompts:
+            for answer in self.batch:
+                ends = answer.computed + self.chunks.get(answer.number, 0) == answer.prompt
+                if ends and answer.output > 1:
+                    answer.prefill_end = self.end
+                    self.pools.hand_over(answer, now)
+        return True
+
+    def admit_landed(self, now: int) -> None:
+        """Let those decode whose KV cache has arrived, while there are seats."""
+        while self.landed:
+            answer = self.landed[0]
+            if len(self.batch) == self.rules.max_num_seqs:
+                if answer.cause != "queue":
+                    answer.now_waits(now, "queue")
+                return
+            answer.now_waits(now, "")
+            answer.replica = self.number
+            self.batch.append(self.landed.pop(0))
+
+    def take_over(self, now: int, *, held: bool) -> None:
+        """Set blocks aside for those who come, in their order, and send for their KV caches."""
+        if self.queue and not self.free(self.blocks_of(self.queue[0].to_compute)):
+            held = True
+        while self.incoming:
+            answer = self.incoming[0]
+            wanted = self.blocks_of(answer.prompt + 1)
+            if held or not self.free(wanted):
+                if answer.cause != "kv_room":
+                    answer.handed_waits(now, "kv_room")
+                return
+            self.coming.append(self.incoming.pop(0))
+            answer.cached_at = wanted
+            answer.reserved = now
+            assert self.pools is not None
+            self.pools.send(answer, now)
+
+    def land(self, answer: Answer, now: int) -> None:
+        """A KV cache has arrived."""
+        assert answer.landing is not None
+        start, _, holder = answer.landing
+        answer.handed_waits(answer.reserved, "link_busy")
+        if start > answer.since:
+            answer.now_waits(start, "transfer")
+        else:
+            answer.cause = "transfer"
+        del holder
+        answer.now_waits(now, "queue")
+        self.coming.remove(answer)
+        answer.blocks, answer.cached_at = answer.cached_at, 0
+        if len(self.batch) + len(self.landed) < self.rules.max_num_seqs:
+            answer.cause = "behind_batch"
+        self.landed = sorted([*self.landed, answer], key=lambda each: each.place)
         self.used_at[now] = self.used
 
     def end_of_step(self, now: int) -> int:
@@ -282,27 +371,136 @@ class Replica:
             self.queue[0].now_waits(now, cause)
 
 
+class Pools:
+    """Prompt replicas, token replicas, and the lanes between them."""
+
+    def __init__(self, scenario: Scenario, replicas: list[Replica]) -> None:
+        """Tell the replicas apart; every lane is free."""
+        deployment, self.link = scenario.deployment, scenario.hardware.link
+        self.prompts = replicas[: deployment.prompt_machines]
+        self.tokens = replicas[deployment.prompt_machines :]
+        self.streamed = deployment.transfer == "layerwise"
+        self.stated_s = deployment.transfer_time_s
+        self.model = scenario.model
+        lanes = 1 if self.link is None else self.link.lanes
+        self.shared = scenario.hardware.links == "shared"
+        ends = 1 if self.shared else len(replicas)
+        self.lanes: list[list[tuple[int, int | None]]] = [[(0, None)] * lanes for _ in range(ends)]
+        token = scenario.token_pool
+        assert token is not None
+        self.kind, self.turn = token.router, 0
+        rng = Stream.TOKEN_ROUTER.rng(scenario.workload.seed)
+        count = len(self.tokens)
+        entries = scenario.workload.entries
+        one = rng.integers(0, count, entries)
+        other = (one + rng.integers(1, max(count, 2), entries)) % count
+        self.draws = np.stack((one, other), axis=1).tolist()
+
+    def hand_over(self, answer: Answer, now: int) -> None:
+        """Choose who is to decode a request."""
+        among = list(range(len(self.tokens)))
+        if self.kind == "power_of_two":
+            among = sorted(self.draws[answer.number])
+
+        def load(number: int) -> tuple[int, int]:
+            token = self.tokens[number]
+            waiting = len(token.queue) + len(token.incoming) + len(token.coming) + len(token.landed)
+            running = 0 if self.kind == "shortest_queue" else len(token.batch)
+            return waiting + running, number
+
+        if self.kind == "round_robin":
+            target = self.tokens[self.turn % len(self.tokens)]
+            self.turn += 1
+        else:
+            target = self.tokens[min(among, key=load)]
+        answer.origin, answer.target, answer.since = answer.replica, target, now
+        target.incoming = sorted([*target.incoming, answer], key=lambda each: each.place)
+        first = target.incoming[0]
+        answer.cause = "behind_batch" if first is answer else first.cause
+
+    def send(self, answer: Answer, now: int) -> None:
+        """Put a KV cache on the lanes that are free first."""
+        assert answer.origin is not None
+        assert answer.target is not None
+        assert answer.prefill_end is not None
+        took, last, layers = self.times(answer)
+        start, end = now, 0
+        sender = self.prompts[answer.origin]
+        if not answer.tokens:  # its layers leave as they are computed
+            assert sender.end is not None
+            if answer.computed == 0:
+                start = max(now, sender.began + (sender.end - sender.began) // layers)
+            end = sender.end + last
+        out = 0 if self.shared else answer.origin
+        into = 0 if self.shared else answer.target.number
+        chosen = [(at, self.lanes[at].index(min(self.lanes[at], key=_free))) for at in {out, into}]
+        chosen.sort(key=lambda each: -self.lanes[each[0]][each[1]][0])
+        latest, holder = self.lanes[chosen[0][0]][chosen[0][1]]
+        start = max(start, latest)
+        end = max(end, start + took)
+        for at, lane in chosen:
+            self.lanes[at][lane] = (end, answer.number)
+        answer.landing = (start, end, holder)
+
+    def times(self, answer: Answer) -> tuple[int, int, int]:
+        """Return ns of a whole transfer, ns of its last layer, and layers."""
+        layers = 1 if self.model is None else self.model.layers
+        if self.stated_s is not None:
+            whole = ns(self.stated_s)
+            return whole, floor(whole / layers + 0.5), layers
+        assert self.link is not None
+        assert self.model is not None
+        size = round(answer.prompt * self.model.kv_bytes_per_token)
+        of_layer = self.model.kv_bytes_per_token / layers / self.link.bytes_per_s * 1e9
+        last = self.link.latency_s * 1e9 + of_layer * (answer.prompt - answer.computed)
+        return ns(self.link.latency_s + size / self.link.bytes_per_s), floor(last + 0.5), layers
+
+
+def _free(lane: tuple[int, int | None]) -> int:
+    return lane[0]
+
+
 def play(scenario: Scenario, requests: Requests) -> tuple[list[Answer], list[Replica]]:
     """Play a scenario with continuous batching; return requests in the workload's order."""
     rules = scenario.deployment.engine
     assert rules is not None
-    costs, blocks = step_costs(scenario), kv_room(scenario).blocks
-    count = scenario.deployment.data_parallel
-    replicas = [Replica(number, costs, rules, blocks) for number in range(count)]
+    replicas: list[Replica] = []
+    for pool in pools(scenario):
+        engine, costs, blocks = pool.deployment.engine, step_costs(pool), kv_room(pool).blocks
+        assert engine is not None
+        for _ in range(pool.deployment.data_parallel):
+            replicas.append(Replica(len(replicas), costs, engine, blocks))
+    split = Pools(scenario, replicas) if scenario.token_pool is not None else None
+    for replica in replicas:
+        replica.pools = split
+    front = replicas if split is None else split.prompts
     order = sorted(range(len(requests)), key=lambda each: (int(requests.arrival_ns[each]), each))
     answers = [_answer(requests, rules, number, entry) for number, entry in enumerate(order)]
     route = _Router(scenario, len(requests))
     shared: list[Answer] = []
     to_come = list(answers)
-    while to_come or any(replica.end is not None for replica in replicas):
+    while True:
         times = [replica.end for replica in replicas if replica.end is not None]
+        times += [each.landing[1] for token in replicas for each in token.coming if each.landing]
+        if not times and not to_come:
+            break
         now = min([*times, *([to_come[0].arrival] if to_come else [])])
         for replica in replicas:
             if replica.end == now:
                 replica.finish_step(now)
+        for answer in sorted(
+            (each for token in replicas for each in token.coming if each.landing),
+            key=lambda each: each.number,
+        ):
+            if answer.landing is not None and answer.landing[1] == now:
+                assert answer.target is not None
+                assert answer.origin is not None
+                replicas[answer.origin].sent.remove(answer)
+                answer.target.land(answer, now)
+                replicas[answer.origin].used_at[now] = replicas[answer.origin].used
         while to_come and to_come[0].arrival == now:
             answer = to_come.pop(0)
-            at = route(answer, replicas)
+            at = route(answer, front)
             waiting = shared if at is None else replicas[at].queue
             if rules.max_waiting is not None and len(waiting) >= rules.max_waiting:
                 answer.refused = True
@@ -312,9 +510,12 @@ def play(scenario: Scenario, requests: Requests) -> tuple[list[Answer], list[Rep
                 shared.sort(key=lambda each: each.place)
             else:
                 replicas[at].enqueue(answer, now)
-        for replica in replicas:
-            if replica.end is None:
-                replica.form(now, shared)
+        while any(
+            replica.form(now, shared if replica in front else [])
+            for replica in replicas
+            if replica.end is None
+        ):
+            pass
     by_entry = dict(zip(order, answers, strict=True))
     return [by_entry[entry] for entry in range(len(requests))], replicas
 
@@ -334,7 +535,7 @@ class _Router:
     def __init__(self, scenario: Scenario, count: int) -> None:
         self.kind = scenario.deployment.router
         self.turn = 0
-        replicas = scenario.deployment.data_parallel
+        replicas = pools(scenario)[0].deployment.data_parallel
         rng = Stream.ROUTER.rng(scenario.workload.seed)
         one = rng.integers(0, replicas, count)
         other = (one + rng.integers(1, max(replicas, 2), count)) % replicas

@@ -20,16 +20,28 @@ from toolkit.scenario.model import (
     FixedTiming,
     Hardware,
     Lengths,
+    Link,
     Model,
     RooflineTiming,
     Scenario,
     Timing,
+    TokenPool,
     Trace,
     Workload,
 )
 from toolkit.workload import Requests, build
 
-__all__ = ["deployed", "engines", "model", "scenarios", "single", "workloads"]
+__all__ = [
+    "colocated",
+    "deployed",
+    "either",
+    "engines",
+    "model",
+    "scenarios",
+    "single",
+    "split",
+    "workloads",
+]
 
 MOST_ENTRIES = 14
 MOST_PROMPT, MOST_OUTPUT = 24, 12
@@ -136,9 +148,62 @@ def deployed(draw: st.DrawFn) -> tuple[Scenario, Requests]:
     return scenario, replace(requests, priority=np.array(priority, np.int32))
 
 
+@st.composite
+def split(draw: st.DrawFn) -> tuple[Scenario, Requests]:
+    """A scenario of prompt and token engines, which differ in rules, and its requests."""
+    scenario, requests = draw(deployed())
+    prompts, tokens = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    rules, deployment = scenario.deployment.engine, scenario.deployment
+    assert rules is not None
+    others = draw(engines())
+    others = replace(
+        others,
+        kv_block_tokens=rules.kv_block_tokens,
+        queue_order=rules.queue_order,
+        max_waiting=None,
+    )
+    least = blocks_of(MOST_PROMPT + MOST_OUTPUT - 1, rules.kv_block_tokens)
+    if others.kv_blocks is not None:
+        others = replace(others, kv_blocks=draw(st.integers(least, 2 * least)))
+    stated = draw(st.sampled_from([None, 0.0, 2e-6, 1e-5]))
+    rate = draw(st.sampled_from([1e6, 2e7, 1e9]))
+    hardware = replace(
+        scenario.hardware,
+        machines=prompts + tokens,
+        link=Link("tiny", rate, draw(st.sampled_from([0.0, 1e-6])), lanes=draw(st.integers(1, 2))),
+        links=draw(st.sampled_from(["per_nic", "shared"])),
+    )
+    token = replace(hardware, machines=tokens, price_usd_per_hour=2.0)
+    routers = ("round_robin", "least_loaded", "shortest_queue", "power_of_two")
+    return replace(
+        scenario,
+        hardware=hardware,
+        deployment=replace(
+            deployment,
+            kind="disaggregated",
+            data_parallel=1,
+            prompt_machines=prompts,
+            token_machines=tokens,
+            transfer=draw(st.sampled_from(["whole", "layerwise"])),
+            transfer_time_s=stated,
+        ),
+        token_pool=TokenPool(token, draw(timings()), others, draw(st.sampled_from(routers))),
+    ), requests
+
+
+def either() -> st.SearchStrategy[tuple[Scenario, Requests]]:
+    """Engines that take prompts and tokens, or pools of them that hand requests over."""
+    return st.one_of(deployed(), split())
+
+
+def colocated() -> st.SearchStrategy[Scenario]:
+    """Scenarios of engines that take prompts and tokens."""
+    return deployed().map(lambda drawn: drawn[0])
+
+
 def scenarios() -> st.SearchStrategy[Scenario]:
     """Scenarios of engines alone: requests are the workload's, all of one priority."""
-    return deployed().map(lambda drawn: drawn[0])
+    return either().map(lambda drawn: drawn[0])
 
 
 def single(

@@ -13,6 +13,7 @@ from hypothesis import event, given, settings
 from played import Played, gathered, name_of
 from step_engine import play as told
 
+from toolkit.costs.bounds import bounds, check
 from toolkit.scenario.model import Scenario, Trace
 from toolkit.simulator import engine_run, simulate, spans
 from toolkit.workload import Requests, build
@@ -34,7 +35,7 @@ def waits_of(run: Played) -> dict[int, list[tuple[int, int, str]]]:
     return found
 
 
-@given(engines.deployed())
+@given(engines.either())
 @settings(max_examples=200, deadline=None)
 def test_the_compiled_engine_is_the_obvious_one_to_the_nanosecond(deployed: Deployed) -> None:
     scenario, requests = deployed
@@ -42,6 +43,8 @@ def test_the_compiled_engine_is_the_obvious_one_to_the_nanosecond(deployed: Depl
     run = gathered(simulate(scenario, requests))
     event(f"preempted: {any(answer.preemptions for answer in answers)}")
     event(f"refused: {any(answer.refused for answer in answers)}")
+    event(f"split: {scenario.token_pool is not None}")
+    event(f"link busy: {any(wait[2] == 'link_busy' for each in answers for wait in each.waits)}")
 
     assert run.rows(
         "requests", "start_ns", "first_token_ns", "decode_start_ns", "finish_ns", "replica"
@@ -80,7 +83,7 @@ def test_the_compiled_engine_is_the_obvious_one_to_the_nanosecond(deployed: Depl
     }
 
 
-@given(engines.deployed())
+@given(engines.either())
 @settings(max_examples=60, deadline=None)
 def test_every_token_is_a_step_the_request_did_not_wait_for(deployed: Deployed) -> None:
     """Steps between first token and finish, waits cut out, are the tokens of the oracle."""
@@ -109,7 +112,7 @@ def test_every_token_is_a_step_the_request_did_not_wait_for(deployed: Deployed) 
         assert [answer.tokens[0], *tokens] == answer.tokens
 
 
-@given(engines.deployed())
+@given(engines.either())
 @settings(max_examples=80, deadline=None)
 def test_requests_end_once_and_lose_no_token(deployed: Deployed) -> None:
     scenario, requests = deployed
@@ -125,12 +128,10 @@ def test_requests_end_once_and_lose_no_token(deployed: Deployed) -> None:
             assert len(answers[number].tokens) == requests.output_tokens[number]
 
 
-@given(engines.deployed())
+@given(engines.either())
 @settings(max_examples=80, deadline=None)
 def test_kv_blocks_never_exceed_the_room_and_are_all_given_back(deployed: Deployed) -> None:
     scenario, requests = deployed
-    rules = scenario.deployment.engine
-    assert rules is not None
     _, replicas = told(scenario, requests)
     run = gathered(simulate(scenario, requests))
     defs = run["counter_defs"]
@@ -146,13 +147,14 @@ def test_kv_blocks_never_exceed_the_room_and_are_all_given_back(deployed: Deploy
         )
         if values:
             assert values[max(values)] == 0
-            assert rules.kv_blocks is None or max(values.values()) <= rules.kv_blocks
+            room = replicas[machine].blocks
+            assert room is None or max(values.values()) <= room
             used = replicas[machine].used_at
             assert max(values.values()) == max(used.values())
             assert all(used[ts] == value for ts, value in values.items())
 
 
-@given(engines.deployed())
+@given(engines.either())
 @settings(max_examples=60, deadline=None)
 def test_time_in_system_is_the_area_under_the_count(deployed: Deployed) -> None:
     """Little's law, exactly: those that run and wait, over time, are the times in the system."""
@@ -171,7 +173,7 @@ def test_time_in_system_is_the_area_under_the_count(deployed: Deployed) -> None:
     assert area == run.e2e[served].sum()
 
 
-@given(engines.deployed())
+@given(engines.either())
 @settings(max_examples=60, deadline=None)
 def test_runs_handed_on_in_pieces_are_the_same_runs(deployed: Deployed) -> None:
     scenario, requests = deployed
@@ -188,7 +190,7 @@ def test_runs_handed_on_in_pieces_are_the_same_runs(deployed: Deployed) -> None:
             np.testing.assert_array_equal(values, pieces[table][column], f"{table}.{column}")
 
 
-@given(engines.deployed())
+@given(engines.either())
 @settings(max_examples=60, deadline=None)
 def test_a_coarser_trace_level_moves_no_request(deployed: Deployed) -> None:
     scenario, requests = deployed
@@ -224,19 +226,32 @@ def stretches(times: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return covered
 
 
-@given(engines.deployed())
+@given(engines.either())
 @settings(max_examples=60, deadline=None)
 def test_no_replica_stands_still_while_a_request_of_its_own_is_there(deployed: Deployed) -> None:
-    """Work conservation: steps cover the time from arrival to finish of a replica's requests."""
+    """Work conservation: steps cover the time from arrival to finish of a replica's requests.
+
+    Of a token replica from the arrival of their KV caches.  A prompt replica may
+    wait for blocks whose KV cache is on its way, and so may one that gave way.
+    """
     scenario, requests = deployed
     run = gathered(simulate(scenario, requests))
+    causes = {name_of(cause) for (cause,) in run.rows("waits", "cause")}
+    pools = scenario.token_pool is not None
+    if pools and causes & {"preempted", "kv_room"}:
+        return
     shared = scenario.deployment.router == "shared_queue"
     lives, steps = defaultdict(list), defaultdict(list)
-    for replica, arrival, start, finish in run.rows(
-        "requests", "replica", "arrival_ns", "start_ns", "finish_ns"
+    for replica, prompts, arrival, start, until, landed, finish in run.rows(
+        *("requests", "replica", "prompt_replica", "arrival_ns", "start_ns"),
+        *("prefill_end_ns", "kv_ready_ns", "finish_ns"),
     ):
-        if replica >= 0:
-            lives[replica].append((start if shared else arrival, finish))
+        since = start if shared else arrival
+        if replica >= 0 and prompts in {-1, replica}:
+            lives[replica].append((since, finish))
+        elif replica >= 0:
+            lives[prompts].append((since, until))
+            lives[replica].append((landed, finish))
     for (track, ts, dur), on_stage in zip(
         run.rows("spans", "track", "ts_ns", "dur_ns"), run.of("stage"), strict=True
     ):
@@ -245,6 +260,15 @@ def test_no_replica_stands_still_while_a_request_of_its_own_is_there(deployed: D
     assert {at: stretches(own) for at, own in lives.items()} == {
         at: stretches(own) for at, own in steps.items()
     }
+
+
+@given(engines.either())
+@settings(max_examples=60, deadline=None)
+def test_no_run_ends_before_its_bounds(deployed: Deployed) -> None:
+    scenario, requests = deployed
+    finish = gathered(simulate(scenario, requests))["requests"]["finish_ns"]
+    if finish.max() >= 0:
+        check(bounds(scenario, requests), int(finish.max()))
 
 
 def test_the_priority_of_a_request_decides_who_is_admitted() -> None:

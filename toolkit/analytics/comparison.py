@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolkit.analytics.critical_path import Piece, critical_path
-from toolkit.analytics.run import Run
+from toolkit.analytics.run import SHARED, Run
 from toolkit.analytics.run import open as open_runs
 from toolkit.errors import InputError
 
@@ -40,7 +40,7 @@ VIEWS = {
 }
 """Views a comparison reads, and the order of their rows."""
 
-KEPT = ("sides", "metrics", "matched_requests", "stage_time", "stage_spending")
+KEPT = (*SHARED, *VIEWS, "matched_requests", "stage_spending")
 """Views that several others read, computed once."""
 
 WORDS = frozenset(

@@ -47,8 +47,23 @@ MEMORY = "1800MB"
 """Memory of a connection; what needs more goes to disk while it is computed."""
 
 
-SHARED = ("idle_causes", "time_ledger")
-"""Views that many others read, and that take long: worth computing once for many questions."""
+SHARED = (
+    "idle_cells",
+    "machines",
+    "run_totals",
+    "stage_busy",
+    "stage_time",
+    "time_ledger",
+    "tracks",
+)
+"""Views that many others read and that have few rows, or that take long to compute.
+
+Worth computing once for many questions: a view inside a view is planned again
+wherever it is read, which for small traces takes longer than the rows.
+"""
+
+_MANIFESTS = frozenset({"runs"})
+"""Views of the manifests alone, which are in memory: computed once in every connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +119,7 @@ class Run:
         kept: Sequence[str] = (),
     ) -> None:
         """Connect to opened stores; see :func:`open`."""
-        self._kept = frozenset(kept)
+        self._kept = _MANIFESTS | frozenset(kept)
         self.stores = tuple(stores)
         self.names = _names([store.folder for store in stores])
         self._views: Mapping[str, View] = {
@@ -217,7 +232,7 @@ class Run:
     def check(self) -> list[Broken]:
         """Return every invariant that the trace breaks; a healthy trace breaks none."""
         checks = [view for view in self._views.values() if view.layer == "checks"]
-        with Run(self.stores, kept=SHARED) as asked:
+        with Run(self.stores, kept=("idle_causes", *SHARED)) as asked:
             found = [(view, asked.frame(f"FROM {view.name}")) for view in checks]
         return [Broken(view.name, view.doc, rows) for view, rows in found if rows.height]
 
@@ -352,11 +367,23 @@ def keep(connection: duckdb.DuckDBPyConnection, view: str) -> None:
     connection.execute(f"ALTER TABLE kept RENAME TO {view}")
 
 
+_TYPES = {
+    "int64": "BIGINT",
+    "int32": "INTEGER",
+    "int8": "TINYINT",
+    "float64": "DOUBLE",
+    "string": "VARCHAR",
+}
+"""What DuckDB calls the types of columns."""
+
+
 def _columns(table: str, store: Store) -> str:
     lacks = store.lacks(table)
     return ", ".join(
-        f'NULL::VARCHAR AS "{name}"' if name in lacks else f'"{name}"'
-        for name in TABLES[table].column_names
+        f'NULL::{_TYPES[column.type]} AS "{column.name}"'
+        if column.name in lacks
+        else f'"{column.name}"'
+        for column in TABLES[table].columns
     )
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from toolkit.costs.steps import StepCosts, step_costs
 from toolkit.scenario.model import Scenario
+from toolkit.scenario.pools import pools
 from toolkit.units import NS_PER_S
 
 __all__ = ["EngineBound", "engine_bounds"]
@@ -55,48 +56,90 @@ def engine_bounds(scenario: Scenario, requests: Arrivals) -> tuple[EngineBound, 
     assert engine is not None
     if engine.max_waiting is not None:
         return ()
-    costs = step_costs(scenario)
+    both = pools(scenario)
     prompt = requests.prompt_tokens.astype(np.float64)
     decodes = requests.output_tokens.astype(np.float64) - 1
+    if len(both) == 1:
+        costs = step_costs(scenario)
+        return (
+            _work(scenario, requests, costs, prompt, decodes),
+            _longest(requests, (costs, costs), prompt, decodes),
+        )
+    costs, of_tokens = step_costs(both[0]), step_costs(both[1])
     return (
-        _work(scenario, requests, costs, prompt, decodes),
-        _longest(requests, costs, prompt, decodes),
+        _work(both[0], requests, costs, prompt, np.zeros_like(decodes), "prompt"),
+        _work(both[1], requests, of_tokens, np.zeros_like(prompt), decodes, "token", prompt),
+        _longest(requests, (costs, of_tokens), prompt, decodes),
     )
 
 
-def _attention(costs: StepCosts, prompt: F8, decodes: F8) -> tuple[F8, F8]:
-    """Return the ns of attention of each prompt, whole, and of all decodes after it."""
-    prompts = np.maximum(costs.pair * prompt * (prompt + 1) / 2, costs.prompt_context * prompt)
-    contexts = decodes * prompt + decodes * (decodes + 1) / 2
-    return prompts, costs.context * contexts
+def _prompt_attention(costs: StepCosts, prompt: F8) -> F8:
+    """Return the ns of attention of each prompt, whole."""
+    return np.maximum(costs.pair * prompt * (prompt + 1) / 2, costs.prompt_context * prompt)
+
+
+def _decode_attention(costs: StepCosts, before: F8, decodes: F8) -> F8:
+    """Return the ns of attention of all decodes that follow a context of so many tokens."""
+    return costs.context * (decodes * before + decodes * (decodes + 1) / 2)
 
 
 def _work(
-    scenario: Scenario, requests: Arrivals, costs: StepCosts, prompt: F8, decodes: F8
+    scenario: Scenario,
+    requests: Arrivals,
+    costs: StepCosts,
+    prompt: F8,
+    decodes: F8,
+    role: str = "colocated",
+    before: F8 | None = None,
 ) -> EngineBound:
+    """Return the bound of a pool that computes `prompt` tokens, and decodes after `before`."""
     engine, replicas = scenario.deployment.engine, scenario.deployment.data_parallel
     assert engine is not None
     steps = float(decodes.sum()) / engine.max_num_seqs
     each_step = costs.overhead + costs.collective
     tokens = float((prompt + decodes).sum())
     dense = max(costs.token_arithmetic * tokens, costs.weights * steps)
-    attention = sum(float(part.sum()) for part in _attention(costs, prompt, decodes))
+    attention = float(_prompt_attention(costs, prompt).sum())
+    attention += float(
+        _decode_attention(costs, prompt if before is None else before, decodes).sum()
+    )
     # A token may come of computing a preempted request anew, at the price of a prompt.
     shared = min(costs.decode / engine.max_num_seqs, costs.chunk) * float(decodes.sum())
-    total = dense + attention + shared + costs.chunk * len(prompt)
+    total = dense + attention + shared + costs.chunk * int(np.count_nonzero(prompt))
     total += each_step * steps + costs.token_collective * tokens
-    total = max(total - ROUNDED * (len(prompt) + float(decodes.sum())), 0.0)
+    total = max(float(total) - ROUNDED * (len(prompt) + float(decodes.sum())), 0.0)
     since_s, each_s = float(requests.arrival_ns.min()) / NS_PER_S, total / replicas / NS_PER_S
     whom = f"each of {replicas} replicas" if replicas > 1 else "the replica"
-    words = (
-        f"{len(prompt):,} prompts of {int(prompt.sum()):,} tokens and {int(decodes.sum()):,} "
-        f"decodes keep {whom} busy for {each_s:,.6g} s"
+    done = []
+    if prompt.any():
+        done.append(f"{len(prompt):,} prompts of {int(prompt.sum()):,} tokens")
+    if not prompt.any() or role == "colocated":
+        done.append(f"{int(decodes.sum()):,} decodes")
+    words = f"{' and '.join(done)} keep {whom} busy for {each_s:,.6g} s"
+    return EngineBound(f"work_{role}", since_s + each_s, words)
+
+
+def _longest(
+    requests: Arrivals, costs: tuple[StepCosts, StepCosts], prompt: F8, decodes: F8
+) -> EngineBound:
+    """Return the bound of the request that alone takes longest, its KV transfer left out."""
+    parts = [_alone(each, prompt, decodes) for each in costs]
+    alone_ns = parts[0][0] + parts[1][1]
+    ends_ns = requests.arrival_ns + np.maximum(alone_ns - ROUNDED * (1 + decodes), 0)
+    at = int(np.argmax(ends_ns))
+    return EngineBound(
+        "longest_entry",
+        float(ends_ns[at]) / NS_PER_S,
+        f"request {at} arrives at {requests.arrival_ns[at] / NS_PER_S:,.6g} s and alone takes "
+        f"{alone_ns[at] / NS_PER_S:,.6g} s for {int(prompt[at]):,} prompt tokens and "
+        f"{int(decodes[at]) + 1:,} of answer",
     )
-    return EngineBound("work_colocated", since_s + each_s, words)
 
 
-def _longest(requests: Arrivals, costs: StepCosts, prompt: F8, decodes: F8) -> EngineBound:
-    prompts, contexts = _attention(costs, prompt, decodes)
+def _alone(costs: StepCosts, prompt: F8, decodes: F8) -> tuple[F8, F8]:
+    """Return the ns that each request's prompt takes by itself, and its decodes."""
+    prompts = _prompt_attention(costs, prompt)
+    contexts = _decode_attention(costs, prompt, decodes)
     head = max(costs.head_arithmetic, costs.head_weights)
     each = costs.overhead + costs.collective + head
 
@@ -107,13 +150,4 @@ def _longest(requests: Arrivals, costs: StepCosts, prompt: F8, decodes: F8) -> E
     prompt_ns = each + costs.chunk + dense(prompt) + prompts + costs.token_collective * prompt
     one = min(costs.decode, costs.chunk) if costs.chunk else costs.decode
     token_ns = each + one + float(dense(np.ones(1))[0]) + costs.token_collective
-    alone_ns = prompt_ns + decodes * token_ns + contexts
-    ends_ns = requests.arrival_ns + np.maximum(alone_ns - ROUNDED * (1 + decodes), 0)
-    at = int(np.argmax(ends_ns))
-    return EngineBound(
-        "longest_entry",
-        float(ends_ns[at]) / NS_PER_S,
-        f"request {at} arrives at {requests.arrival_ns[at] / NS_PER_S:,.6g} s and alone takes "
-        f"{alone_ns[at] / NS_PER_S:,.6g} s for {int(prompt[at]):,} prompt tokens and "
-        f"{int(decodes[at]) + 1:,} of answer",
-    )
+    return prompt_ns, decodes * token_ns + contexts

@@ -124,13 +124,28 @@ def _time(comparison: Comparison, others: list[Side]) -> Iterator[Block]:
     )
 
 
+def _unpriced(comparison: Comparison, changes: dict[str, list[dict[str, Any]]]) -> str:
+    """Say which runs state no price, '' where all state one."""
+    bills = {
+        comparison.sides[0].label: [row["base_usd"] for rows in changes.values() for row in rows],
+        **{label: [row["value_usd"] for row in rows] for label, rows in changes.items()},
+    }
+    without = [label for label, usd in bills.items() if None in usd]
+    if len(without) == len(bills):
+        return "No price is stated, so there is no bill."
+    if not without:
+        return ""
+    verb = "states" if len(without) == 1 else "state"
+    return f"{words.listed(without)} {verb} no price, so no bills can be compared."
+
+
 def _money(comparison: Comparison, others: list[Side]) -> Iterator[Block]:
     changes = {side.label: comparison.rows("spending_changes", side) for side in others}
     if not all(map(compared.taken_apart, changes.values())):
         yield Paragraph(_NO_STAGES, "note")
         return
-    if any(row["difference_usd"] is None for rows in changes.values() for row in rows):
-        yield Paragraph("No price is stated, so there is no bill.", "note")
+    if unpriced := _unpriced(comparison, changes):
+        yield Paragraph(unpriced, "note")
         return
     said = [
         f"{label} {compared.signed(words.dollars(abs(_whole(rows, 'usd'))), _whole(rows, 'usd'))}"

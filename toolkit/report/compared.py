@@ -305,8 +305,8 @@ def same_requests(row: Row) -> str:
     """Say how the same requests fared; `row` is one of the view `matched_changes`."""
     if not row["matched"]:
         return (
-            "No request of one run is also in the other (equal number, arrival and lengths), so "
-            "none can be compared with itself."
+            "No request is known to be the same in both (equal number, arrival and lengths, where "
+            "both traces say them), so none can be compared with itself."
         )
     of = f"{row['matched']:,}"
     if row["matched"] < max(row["requests"], row["base_requests"]):

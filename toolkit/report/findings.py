@@ -179,7 +179,8 @@ def find(runs: Sequence[Run]) -> Findings:
 def _find(runs: tuple[Run, ...]) -> Findings:
     stores = [store for run in runs for store in run.stores]
     folders = [store.folder for store in stores]
-    with analytics.open(folders, kept=analytics.SHARED) as together:
+    # What is asked for anyway is computed once for views that read it; a table has no order.
+    with analytics.open(folders, kept=(*analytics.SHARED, *_ORDER)) as together:
         frames = {
             view: together.frame(
                 f"FROM {view} ORDER BY {_ORDER[view]}" if view in _ORDER else f"FROM {view}"

@@ -30,6 +30,7 @@ from toolkit.scenario.model import (
     TableTiming,
     Tenant,
     Timing,
+    TokenPool,
     Trace,
     Workload,
 )
@@ -55,6 +56,11 @@ def build(
     """
     deployment = _deployment(document["deployment"])
     hardware = _split(_hardware(document["hardware"]), document["deployment"])
+    timing = _timing(document["timing"])
+    token_pool = None
+    if deployment.engine is not None and deployment.kind == "disaggregated":
+        token_pool = _token_pool(document, hardware, timing)
+        deployment, hardware = _as_replicas(deployment, hardware, token_pool, document)
     variant = document.get("variant")
     return Scenario(
         name=document["name"],
@@ -65,7 +71,7 @@ def build(
         hardware=hardware,
         deployment=deployment,
         workload=_workload(document["workload"], saved["workload"], recording),
-        timing=_timing(document["timing"]),
+        timing=timing,
         trace=Trace(document["trace"]["level"], tuple(document["trace"]["renderings"])),
         report=_report(document["report"]),
         slo=_slo(document["slo"]) if "slo" in document else None,
@@ -75,8 +81,39 @@ def build(
         capacity=_capacity(document["capacity"]) if "capacity" in document else None,
         assertions=tuple(Assertion(**each) for each in document.get("assert", ())),
         file=file,
+        token_pool=token_pool,
         variant=variant if isinstance(variant, str) else None,
         document=saved,
+    )
+
+
+def _token_pool(document: Table, hardware: Hardware, timing: Timing) -> TokenPool:
+    """Return what token replicas are: as the prompt replicas, save what is stated of them."""
+    deployment, own = document["deployment"], document["deployment"].get("token", {})
+    rules = {**deployment, **own}
+    stated = document["hardware"].get("token")
+    if stated is not None:
+        whole = _hardware({"machines": 1, "links": hardware.links, **stated})
+        timing = _timing({**document["timing"], **document["timing"].get("token", {})})
+    else:
+        whole = _hardware(document["hardware"])
+    return TokenPool(_split(whole, rules), timing, _engine(rules), deployment["token_router"])
+
+
+def _as_replicas(
+    deployment: Deployment, hardware: Hardware, token: TokenPool, document: Table
+) -> tuple[Deployment, Hardware]:
+    """Return both with replicas for machines: each group of `tensor_parallel` devices is one."""
+    machines = document["hardware"]["machines"]
+    whole = hardware.machines // machines
+    stated = document["hardware"].get("token")
+    of_token = 1 if stated is not None else machines
+    parts = token.hardware.machines // of_token
+    prompts, tokens = deployment.prompt_machines, deployment.token_machines
+    left = machines - prompts - tokens
+    return (
+        replace(deployment, prompt_machines=prompts * whole, token_machines=tokens * parts),
+        replace(hardware, machines=prompts * whole + tokens * parts + left),
     )
 
 
@@ -143,6 +180,7 @@ def _link(table: Table) -> Link:
         name=table.get("name", f"{table['gbit_per_s']:g} Gbit/s"),
         bytes_per_s=table["gbit_per_s"] * GB / BITS_PER_BYTE,
         latency_s=table["latency_us"] / US_PER_S,
+        lanes=table.get("lanes", 1),
         source=_source("link", table.get("name"), table),
     )
 

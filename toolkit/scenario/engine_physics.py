@@ -6,10 +6,13 @@ As in `toolkit.scenario.physics`, which asks these checks beside its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from toolkit.scenario.kv_room import blocks_of, kv_room
 from toolkit.scenario.memory import longest_tokens
-from toolkit.scenario.model import RooflineTiming, Scenario, TableTiming
+from toolkit.scenario.model import RooflineTiming, Scenario, TableTiming, Timing
+from toolkit.scenario.pools import pools
+from toolkit.scenario.toml import KeyPath
 from toolkit.scenario.validate import Finding
 
 __all__ = ["COUNTS", "ROOM", "WORK"]
@@ -35,7 +38,6 @@ def _engine_goes(scenario: Scenario) -> Iterator[Finding]:
             )
         return
     for path, right, is_now in (
-        (("deployment", "kind"), "pipeline", deployment.kind),
         (("workload", "entry"), "request", scenario.workload.entry),
         (("simulation", "discipline"), "event", scenario.discipline),
     ):
@@ -53,22 +55,52 @@ def _engine_goes(scenario: Scenario) -> Iterator[Finding]:
         yield Finding(("deployment", "memory_fit"), expected, '"dejavu"')
 
 
+def _tables(scenario: Scenario) -> Iterator[tuple[KeyPath, Scenario]]:
+    """Yield each pool with the place of its rules; only one where both have the same."""
+    both = pools(scenario)
+    yield ("deployment",), both[0]
+    if len(both) > 1 and _own_kind(both[0]) != _own_kind(both[1]):
+        yield ("deployment", "token"), both[1]
+
+
+def _own_kind(pool: Scenario) -> tuple[object, ...]:
+    return replace(pool.hardware, machines=1), pool.timing, pool.deployment.engine
+
+
 def _devices_divide(scenario: Scenario) -> Iterator[Finding]:
-    engine, devices = scenario.deployment.engine, scenario.hardware.devices_per_machine
-    if engine is None or engine.tensor_parallel is None:
-        return
-    where, group = ("deployment", "tensor_parallel"), engine.tensor_parallel
-    if devices is None and group > 1:
-        expected = "asks for hardware.devices_per_machine, which is not stated"
-        yield Finding(where, expected, f"{group}")
-    elif devices is not None and devices != group:
-        expected = f"expected a divisor of the machine's {devices} devices"
-        yield Finding(where, expected, f"{group}")
+    for table, pool in _tables(scenario):
+        engine, devices = pool.deployment.engine, pool.hardware.devices_per_machine
+        if engine is None or engine.tensor_parallel is None:
+            continue
+        where, group = (*table, "tensor_parallel"), engine.tensor_parallel
+        if devices is None and group > 1:
+            expected = "asks for hardware.devices_per_machine, which is not stated"
+            yield Finding(where, expected, f"{group}")
+        elif devices is not None and devices != group:
+            expected = f"expected a divisor of the machine's {devices} devices"
+            yield Finding(where, expected, f"{group}")
+
+
+def _pools_are_of_engines(scenario: Scenario) -> Iterator[Finding]:
+    """What is said of token machines has a meaning where engines hand requests over."""
+    split, hardware = scenario.token_pool is not None, scenario.document.get("hardware", {})
+    timing = scenario.document.get("timing", {})
+    cause = 'because deployment is not "disaggregated" with batching = "continuous"'
+    if "token" in hardware and not split:
+        yield Finding(("hardware", "token"), f"has no meaning {cause}", way_out="remove it")
+    if "token" in timing and "token" not in hardware:
+        expected = "expected hardware.token beside it, whose rates these are"
+        yield Finding(("timing", "token"), expected)
+    if (hardware.get("link") or {}).get("lanes", 1) > 1 and not split:
+        expected = f"expected 1 {cause}"
+        yield Finding(("hardware", "link", "lanes"), expected, f"{hardware['link']['lanes']}")
 
 
 def _a_replica_is_one_stage(scenario: Scenario) -> Iterator[Finding]:
     hardware, deployment = scenario.hardware, scenario.deployment
     if deployment.engine is None or hardware.machines % deployment.data_parallel:
+        return
+    if deployment.kind != "pipeline":
         return
     stages = hardware.machines // deployment.data_parallel
     if stages > 1:
@@ -83,29 +115,31 @@ def _a_replica_is_one_stage(scenario: Scenario) -> Iterator[Finding]:
 
 
 def _a_step_takes_its_decodes(scenario: Scenario) -> Iterator[Finding]:
-    engine = scenario.deployment.engine
-    if engine is None:
-        return
-    where, budget = ("deployment", "max_num_batched_tokens"), engine.max_num_batched_tokens
-    if budget < engine.max_num_seqs:
-        expected = f"expected at least max_num_seqs, {engine.max_num_seqs}: a token for each"
-        yield Finding(where, expected, f"{budget}")
-    lengths, entries = scenario.workload.lengths, scenario.workload.entries
-    if lengths.kind == "pairs" and len(lengths.pairs) < entries:
-        return
-    prompt, output = longest_tokens(lengths, entries)
-    if not engine.chunked_prefill and budget < prompt + output:
-        yield Finding(
-            where,
-            f"expected at least the longest request, {prompt} + {output} tokens, because "
-            "chunked_prefill = false",
-            f"{budget}",
-            "a preempted request computes prompt and answer anew, in one step",
-        )
+    for table, pool in _tables(scenario):
+        engine = pool.deployment.engine
+        if engine is None:
+            return
+        where, budget = (*table, "max_num_batched_tokens"), engine.max_num_batched_tokens
+        if budget < engine.max_num_seqs:
+            expected = f"expected at least max_num_seqs, {engine.max_num_seqs}: a token for each"
+            yield Finding(where, expected, f"{budget}")
+        lengths, entries = scenario.workload.lengths, scenario.workload.entries
+        if lengths.kind == "pairs" and len(lengths.pairs) < entries:
+            return
+        prompt, output = longest_tokens(lengths, entries)
+        if not engine.chunked_prefill and budget < prompt + output:
+            yield Finding(
+                where,
+                f"expected at least the longest request, {prompt} + {output} tokens, because "
+                "chunked_prefill = false",
+                f"{budget}",
+                "a preempted request computes prompt and answer anew, in one step",
+            )
 
 
 def _roofline_is_whole(scenario: Scenario) -> Iterator[Finding]:
-    timing, model = scenario.timing, scenario.model
+    model = scenario.model
+    timing: Timing = scenario.timing
     if not isinstance(timing, RooflineTiming):
         return
     way_out = "name hardware.device or hardware.machine, or state it"
@@ -117,33 +151,45 @@ def _roofline_is_whole(scenario: Scenario) -> Iterator[Finding]:
     elif model.active_parameters > model.parameters:
         expected = f"expected at most model.parameters, {model.parameters}"
         yield Finding(("model", "active_parameters"), expected, f"{model.active_parameters}")
-    needed = [("tflops", timing.flops_per_s), ("memory_gb_per_s", timing.bytes_per_s)]
-    if (scenario.hardware.devices_per_machine or 1) > 1:
-        needed.append(("device_link_gb_per_s", timing.link_bytes_per_s))
-    for key, rate in needed:
-        if not rate:
-            expected = 'missing; required because timing.kind = "roofline"'
-            yield Finding(("timing", key), expected, "", way_out)
+    own = "token" in scenario.document.get("hardware", {})
+    for table, pool in zip((("timing",), ("timing", "token")), pools(scenario), strict=False):
+        timing = pool.timing
+        if not isinstance(timing, RooflineTiming) or (table != ("timing",) and not own):
+            continue
+        needed = [("tflops", timing.flops_per_s), ("memory_gb_per_s", timing.bytes_per_s)]
+        if (pool.hardware.devices_per_machine or 1) > 1:
+            needed.append(("device_link_gb_per_s", timing.link_bytes_per_s))
+        for key, rate in needed:
+            if not rate:
+                expected = 'missing; required because timing.kind = "roofline"'
+                yield Finding((*table, key), expected, "", way_out)
 
 
 def _the_longest_request_fits(scenario: Scenario) -> Iterator[Finding]:
-    engine = scenario.deployment.engine
-    if engine is None:
-        return
-    room = kv_room(scenario)
-    prompt, output = longest_tokens(scenario.workload.lengths, scenario.workload.entries)
-    needed = blocks_of(prompt + output - 1, engine.kv_block_tokens)
-    if room.blocks is not None and room.blocks < needed:
-        yield Finding(
-            ("deployment",),
-            f"expected room for the longest request, {prompt} + {output} tokens: "
-            f"{needed:,} KV blocks of {engine.kv_block_tokens}",
-            room.words,
-            "use a larger tensor_parallel, bytes_per_parameter and bytes_per_kv_value of a "
-            "smaller format, or shorter requests",
-        )
+    for table, pool in _tables(scenario):
+        engine = pool.deployment.engine
+        if engine is None:
+            return
+        room = kv_room(pool)
+        prompt, output = longest_tokens(scenario.workload.lengths, scenario.workload.entries)
+        needed = blocks_of(prompt + output - 1, engine.kv_block_tokens)
+        if room.blocks is not None and room.blocks < needed:
+            yield Finding(
+                table,
+                f"expected room for the longest request, {prompt} + {output} tokens: "
+                f"{needed:,} KV blocks of {engine.kv_block_tokens}",
+                room.words,
+                "use a larger tensor_parallel, bytes_per_parameter and bytes_per_kv_value of a "
+                "smaller format, or shorter requests",
+            )
 
 
-COUNTS = (_engine_goes, _devices_divide, _a_replica_is_one_stage, _a_step_takes_its_decodes)
+COUNTS = (
+    _engine_goes,
+    _pools_are_of_engines,
+    _devices_divide,
+    _a_replica_is_one_stage,
+    _a_step_takes_its_decodes,
+)
 WORK = (_roofline_is_whole,)
 ROOM = (_the_longest_request_fits,)

@@ -39,6 +39,7 @@ __all__ = [
     "TableTiming",
     "Tenant",
     "Timing",
+    "TokenPool",
     "Trace",
     "Workload",
 ]
@@ -105,6 +106,8 @@ class Link:
     bytes_per_s: float
     latency_s: float = 0.0
     source: str = ""
+    lanes: int = 1
+    """Transfers that an interface carries at once, each at the full bandwidth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,18 @@ class Engine:
     memory_utilisation: float = 0.9
     activations_bytes: float | None = None
     """Memory of a machine kept for activations; None: an estimate."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPool:
+    """What the token replicas of a split deployment with continuous batching are."""
+
+    hardware: Hardware
+    """``machines`` is the number of replicas."""
+    timing: Timing
+    engine: Engine
+    router: Router = "least_loaded"
+    """Which of them takes a request over as its prompt ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -487,6 +502,8 @@ class Scenario:
     capacity: Capacity | None = None
     assertions: tuple[Assertion, ...] = ()
     file: Path | None = field(default=None, compare=False)
+    token_pool: TokenPool | None = None
+    """There in a split deployment with continuous batching; all else is of its prompt pool."""
     variant: str | None = None
     variants: tuple[Scenario, ...] = ()
     sweep: Sweep | None = None

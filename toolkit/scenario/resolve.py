@@ -72,6 +72,7 @@ ROOFLINE_DEVICE = {
 _SELF_SUFFICIENT: Mapping[KeyPath, tuple[str, ...]] = {
     ("model", "use"): ("layers", "hidden", "heads", "vocab", "parameters"),
     ("hardware", "machine"): ("device", "devices_per_machine", "memory_gb_per_machine"),
+    ("hardware", "token", "machine"): ("device", "devices_per_machine", "memory_gb_per_machine"),
     ("hardware", "link", "name"): ("gbit_per_s",),
     ("timing", "name"): ("batch_sizes", "prompt_ms", "token_ms"),
 }
@@ -84,6 +85,8 @@ _LOOKUPS: Mapping[KeyPath, Callable[[str], object]] = {
     ("model", "use"): catalog.model,
     ("hardware", "machine"): catalog.machine,
     ("hardware", "device"): catalog.device,
+    ("hardware", "token", "machine"): catalog.machine,
+    ("hardware", "token", "device"): catalog.device,
     ("hardware", "link", "name"): catalog.link,
     ("workload", "lengths", "name"): catalog.length_table,
     ("workload", "arrivals", "name"): catalog.interarrival_table,
@@ -303,6 +306,7 @@ def _catalog_layer(user: Mapping[str, Any]) -> Layer:
     for path, kind in (
         (("model", "use"), "model"),
         (("hardware", "machine"), "machine"),
+        (("hardware", "token", "machine"), "machine"),
         (("hardware", "link", "name"), "link"),
     ):
         entry = _entry(kind, value_at(user, path))
@@ -310,8 +314,10 @@ def _catalog_layer(user: Mapping[str, Any]) -> Layer:
             if entry and name in entry.figures:
                 put((*path[:-1], key), entry.figures[name], _note(entry, name))
         if kind == "machine" and entry:
-            _put_price(user, entry, put)
-    _put_power(user, put)
+            _put_price(path[:-1], value_at(user, path[:-1]), entry, put)
+    for where in (("hardware",), ("hardware", "token")):
+        if isinstance(stated := value_at(user, where), Mapping):
+            _put_power(where, stated, put)
     if (entry := _entry("model", value_at(user, ("model", "use")))) is not None:
         roofline = value_at(user, ("timing", "kind")) == "roofline"
         for key in ROOFLINE_MODEL:
@@ -329,9 +335,11 @@ def _catalog_layer(user: Mapping[str, Any]) -> Layer:
     return Layer("catalog", values, notes=notes)
 
 
-def _put_price(user: Mapping[str, Any], machine: catalog.Entry, put: Put) -> None:
+def _put_price(
+    where: tuple[str, ...], hardware: Mapping[str, Any], machine: catalog.Entry, put: Put
+) -> None:
     """Put the machine's price of the kind asked for, or its first, and where it is from."""
-    kind = value_at(user, ("hardware", "price"))
+    kind = hardware.get("price")
     prices = [
         each for each in machine.figures.get("prices", ()) if kind in (None, each.get("kind"))
     ]
@@ -340,14 +348,13 @@ def _put_price(user: Mapping[str, Any], machine: catalog.Entry, put: Put) -> Non
     price = prices[0]
     words = f"{machine.name}, {price['basis']}, {price['date']}: {price['source']}"
     note = f"{words} ({price['confidence']})"
-    put(("hardware", "price_usd_per_machine_hour"), price["usd_per_hour"], note)
-    if "price_usd_per_machine_hour" not in user.get("hardware", {}):
-        put(("hardware", "price_source"), note, "of the price")
+    put((*where, "price_usd_per_machine_hour"), price["usd_per_hour"], note)
+    if "price_usd_per_machine_hour" not in hardware:
+        put((*where, "price_source"), note, "of the price")
 
 
-def _put_power(user: Mapping[str, Any], put: Put) -> None:
+def _put_power(where: tuple[str, ...], hardware: Mapping[str, Any], put: Put) -> None:
     """Put the watts of a machine, busy and idle: those of its devices, as far as they are known."""
-    hardware = user.get("hardware", {})
     machine = _entry("machine", hardware.get("machine"))
     figures = {} if machine is None else machine.figures
     device = _entry("device", hardware.get("device", figures.get("device")))
@@ -363,14 +370,14 @@ def _put_power(user: Mapping[str, Any], put: Put) -> None:
             note = f"{words.format(device.figures[figure])} ({device.source(figure).source}; "
             note += f"{device.source(figure).confidence})"
             put(
-                ("hardware", key),
+                (*where, key),
                 count * device.figures[figure],
                 f"{count} x {device.name}, {note}",
             )
             said += [] if key in hardware else [note]
     if said:
         words = f"{count} x {device.name}, devices alone: {'; '.join(said)}"
-        put(("hardware", "power_source"), words, "of the watts")
+        put((*where, "power_source"), words, "of the watts")
 
 
 def _put_timing(user: Mapping[str, Any], put: Put) -> None:
@@ -394,20 +401,25 @@ def _put_roofline(
     """Put the rates and efficiencies of the machine's device, as far as the catalog has them."""
     if value_at(user, ("timing", "kind")) != "roofline":
         return
-    machine = _entry("machine", value_at(user, ("hardware", "machine")))
-    name = value_at(user, ("hardware", "device")) or (machine and machine.figures.get("device"))
-    device = _entry("device", name)
-    if device is None:
-        return
-    for key, figure in ROOFLINE_DEVICE.items():
-        if figure in device.figures:
-            put(("timing", key), device.figures[figure], _note(device, figure))
-    put(("timing", "source"), f"{device.name} of the catalog", _note(device, "memory_gb_per_s"))
     parameter = value_at(user, ("model", "bytes_per_parameter"))
-    for figure in _arithmetic(2.0 if parameter is None else parameter):
-        if figure in device.figures:
-            put(("timing", "tflops"), device.figures[figure], _note(device, figure))
-            break
+    for hardware, timing in (
+        (("hardware",), ("timing",)),
+        (("hardware", "token"), ("timing", "token")),
+    ):
+        machine = _entry("machine", value_at(user, (*hardware, "machine")))
+        named = value_at(user, (*hardware, "device"))
+        device = _entry("device", named or (machine and machine.figures.get("device")))
+        if device is None:
+            continue
+        for key, figure in ROOFLINE_DEVICE.items():
+            if figure in device.figures:
+                put((*timing, key), device.figures[figure], _note(device, figure))
+        source = _note(device, "memory_gb_per_s")
+        put((*timing, "source"), f"{device.name} of the catalog", source)
+        for figure in _arithmetic(2.0 if parameter is None else parameter):
+            if figure in device.figures:
+                put((*timing, "tflops"), device.figures[figure], _note(device, figure))
+                break
 
 
 def _arithmetic(bytes_per_parameter: Any) -> tuple[str, ...]:

@@ -16,18 +16,37 @@ k-th boundary of a run is one function of k, rounded once (:func:`run_ns`), so a
 run is played by looking for its end: the first request that finishes, the
 first step that lacks a block, or an arrival that has to be looked at.
 
-At one time, steps end first, then requests arrive, then replicas form batches,
-the one of lower number first.
+At one time, steps end first, then KV caches arrive from prompt replicas, then
+requests arrive, then replicas form batches, the one of lower number first.
 """
 
 from __future__ import annotations
 
-from toolkit.simulator.engine_batch import blocks_of, count, cut, form, join, leave, run_end, sample
+from toolkit.simulator.engine_batch import form, leave
+from toolkit.simulator.engine_handover import (
+    earliest_sent,
+    hand_over,
+    land,
+    leave_prompt,
+    next_landing,
+)
+from toolkit.simulator.engine_queues import (
+    blocks_of,
+    count,
+    cut,
+    join,
+    mark_ready,
+    pool_of,
+    run_end,
+    sample,
+)
 from toolkit.simulator.engine_state import (
     COUNTS,
+    HANDED,
     NEVER,
     POWER_OF_TWO,
     PREEMPTED,
+    PROMPTS,
     REFUSED,
     ROUND_ROBIN,
     SERVED,
@@ -52,6 +71,15 @@ from toolkit.simulator.kernel import (
 from toolkit.trace.columns import NULL
 
 __all__ = ["advance"]
+
+
+@inner
+def _leaves(plan: EnginePlan, state: EngineState, replica: int, request: int) -> bool:
+    """Return whether a request is done here: it has all its tokens, or decodes elsewhere."""
+    this = state.requests[request]
+    if this.generated == plan.requests[request].output:
+        return True
+    return replica < plan.split and this.prefill_end != NULL
 
 
 @inner
@@ -83,27 +111,40 @@ def _worked(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, ste
             wait_row(waits, request, engine.began, now, waited, BEHIND_PROMPT, NOBODY, replica)
         else:
             this.summed += now - engine.began
-        if this.generated == plan.requests[request].output:
+        if _leaves(plan, state, replica, request):
             finished += 1
     return finished
 
 
 @inner
-def _let_go(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, finished: int) -> None:
-    """Let those go that have all their tokens."""
+def _let_go(
+    plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, replica: int, finished: int
+) -> None:
+    """Let those go that have all their tokens, or a prompt that others decode."""
     engine, now, place = state.replicas[replica], state.run[0].now, 0
     while finished > 0:
         request = state.running[replica, place]
         this = state.requests[request]
-        if this.generated < plan.requests[request].output:
+        if not _leaves(plan, state, replica, request):
             place += 1
             continue
-        this.status = SERVED
-        this.finish = now
-        wait_row(waits, request, this.start, now, this.summed, BEHIND_PROMPT, NOBODY, replica)
+        since = this.start if this.landed == NULL else this.landed
+        wait_row(waits, request, since, now, this.summed, BEHIND_PROMPT, NOBODY, replica)
+        held = this.blocks
         leave(state, replica, place)
         engine.open = 0
         finished -= 1
+        if this.generated == plan.requests[request].output:
+            this.status = SERVED
+            this.finish = now
+            continue
+        this.status = HANDED
+        this.summed = 0
+        this.blocks = held
+        engine.free -= held
+        if not plan.streamed:
+            hand_over(plan, state, waits, request)
+        leave_prompt(plan, state, samples, request)
 
 
 @compiled
@@ -128,11 +169,12 @@ def _end(
     finished = _worked(plan, state, waits, replica, steps)
     if plan.details and steps > 1:
         last = run_end(plan, state, replica, engine.until - 1)
-        count(state, samples, last, COUNTS * replica + 2, plan.limits[0].blocks - engine.free)
-    _let_go(plan, state, waits, replica, finished)
+        blocks = plan.limits[pool_of(plan, replica)].blocks
+        count(state, samples, last, COUNTS * replica + 2, blocks - engine.free)
+    _let_go(plan, state, waits, samples, replica, finished)
     engine.done = engine.until
     engine.due = NEVER
-    _mark_ready(state, replica)
+    mark_ready(state, replica)
     sample(plan, state, samples, replica, now)
 
 
@@ -162,13 +204,6 @@ def _write_spans(
 
 
 @inner
-def _mark_ready(state: EngineState, replica: int) -> None:
-    if state.replicas[replica].ready == 0:
-        state.replicas[replica].ready = 1
-        state.run[0].ready += 1
-
-
-@inner
 def _load(plan: EnginePlan, state: EngineState, replica: int) -> int:
     """Return what a router looks at: requests that wait, and as a rule those that run."""
     waiting = state.queue_size[replica, 0]
@@ -180,9 +215,10 @@ def _load(plan: EnginePlan, state: EngineState, replica: int) -> int:
 @inner
 def _route(plan: EnginePlan, state: EngineState, request: int) -> int:
     """Return the queue an arrival joins; among equals the replica of the lower number."""
-    run, router, replicas = state.run[0], plan.limits[0].router, len(state.replicas)
+    run, router = state.run[0], plan.limits[PROMPTS].router
+    replicas = plan.split if plan.split > 0 else len(state.replicas)
     if router == SHARED_QUEUE:
-        return replicas
+        return len(state.replicas)
     if router == ROUND_ROBIN:
         run.turn += 1
         return (run.turn - 1) % replicas
@@ -210,12 +246,12 @@ def _arrive(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows) ->
         return
     first = join(plan, state, waits, queue, request)
     shared = queue == len(state.replicas)
-    for replica in range(len(state.replicas)):
+    for replica in range(plan.split if plan.split > 0 else len(state.replicas)):
         engine = state.replicas[replica]
         if not (shared or replica == queue):
             continue
         if engine.due == NEVER:
-            _mark_ready(state, replica)
+            mark_ready(state, replica)
         elif first and engine.count < plan.limits[0].seats:
             cut(plan, state, replica, run.now)
     if plan.details:
@@ -239,7 +275,7 @@ def advance(
     """
     run, requests, replicas = state.run[0], plan.requests, state.replicas
     keep = limit > 0
-    room = 6 * plan.limits[0].seats + 16
+    room = 6 * state.running.shape[1] + 16
     while True:
         if (
             waits.filled[0] + room > len(waits.rows)
@@ -253,23 +289,26 @@ def advance(
             heap_pop(state.ends, state.ends_size)
         ending = state.ends[0, 0] if state.ends_size[0] > 0 else NEVER
         arriving = requests[run.arrived].arrival if run.arrived < len(requests) else NEVER
-        if run.ready > 0 and min(ending, arriving) > run.now:
+        landing = next_landing(state) if plan.split > 0 else NEVER
+        if run.ready > 0 and min(ending, landing, arriving) > run.now:
             for replica in range(len(replicas)):
                 if replicas[replica].ready != 0:
                     replicas[replica].ready = 0
                     run.ready -= 1
                     form(plan, state, waits, samples, replica)
                     break
-        elif ending == NEVER and arriving == NEVER:
+        elif ending == NEVER and arriving == NEVER and landing == NEVER:
             return -1
-        elif ending <= arriving:
+        elif ending <= landing and ending <= arriving:
             _, replica = heap_pop(state.ends, state.ends_size)
             run.now = ending
             _end(plan, state, waits, samples, spans, replica, keep)
+        elif landing <= arriving:
+            land(plan, state, waits, samples, spans, keep)
         else:
             _arrive(plan, state, waits, samples)
     watermark = run.now
     for replica in range(len(replicas)):
         if replicas[replica].due != NEVER:
             watermark = min(watermark, replicas[replica].began)
-    return watermark
+    return earliest_sent(state, watermark) if plan.split > 0 else watermark

@@ -1,24 +1,32 @@
-"""Who waits, who runs, who gives way: how an engine forms the batch of its next step."""
+"""Who runs and who gives way: how an engine forms the batch of its next step."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from toolkit.simulator.engine_handover import admit_landed, hand_over, reserve
+from toolkit.simulator.engine_queues import (
+    blocks_of,
+    close,
+    cut,
+    join,
+    mark_ready,
+    pool_of,
+    run_end,
+    sample,
+    stand,
+)
 from toolkit.simulator.engine_state import (
-    COUNTS,
     MIXED,
     NEVER,
-    PREEMPTED,
+    PROMPTS,
     RUNNING,
-    SHARED_QUEUE,
-    WAITING,
+    TOKENS,
     EnginePlan,
     EngineState,
-    run_ns,
     step_ns,
 )
 from toolkit.simulator.kernel import (
-    BEHIND_BATCH,
     BEHIND_PROMPT,
     DECODE,
     KV_ROOM,
@@ -30,64 +38,10 @@ from toolkit.simulator.kernel import (
     heap_pop,
     heap_push,
     inner,
-    wait_row,
 )
 from toolkit.trace.columns import NULL
 
-__all__ = ["blocks_of", "count", "cut", "form", "join", "leave", "run_end", "sample"]
-
-# -- queues ------------------------------------------------------------------------------------
-
-
-@inner
-def _close(state: EngineState, waits: Rows, request: int, now: int, cause: int) -> None:
-    """Write what a request waited since its last wait began, and begin another."""
-    this = state.requests[request]
-    why = PREEMPTED if this.evicted != 0 else cause
-    wait_row(waits, request, this.since, now, now - this.since, why, NOBODY, NOBODY)
-    this.since = now
-
-
-@compiled
-def join(plan: EnginePlan, state: EngineState, waits: Rows, queue: int, request: int) -> bool:
-    """Let a request wait in a queue; return whether it is first there.
-
-    Whoever stood first until now waits on as one of those behind.
-    """
-    now, shared = state.run[0].now, queue == len(state.replicas)
-    before = state.queues[queue, 0, 1] if state.queue_size[queue, 0] > 0 else NOBODY
-    state.requests[request].since = now
-    state.requests[request].status = WAITING
-    key = plan.requests[request].key
-    heap_push(state.queues[queue], state.queue_size[queue], key, np.int64(request))
-    first = state.queues[queue, 0, 1] == request
-    if first and not shared:
-        if before != NOBODY and state.requests[before].evicted == 0:
-            _close(state, waits, before, now, state.replicas[queue].head_cause)
-        full = state.replicas[queue].count == plan.limits[0].seats
-        state.replicas[queue].head_cause = QUEUE if full else BEHIND_BATCH
-    return bool(first)
-
-
-@inner
-def _stand(state: EngineState, waits: Rows, replica: int, cause: int) -> None:
-    """Say why the first of a replica's own queue is not admitted."""
-    engine = state.replicas[replica]
-    if state.queue_size[replica, 0] == 0:
-        return
-    head = state.queues[replica, 0, 1]
-    if engine.head_cause != cause and state.requests[head].evicted == 0:
-        _close(state, waits, head, state.run[0].now, engine.head_cause)
-    engine.head_cause = cause
-
-
-# -- the batch ---------------------------------------------------------------------------------
-
-
-@inner
-def blocks_of(plan: EnginePlan, tokens: int) -> int:
-    """Return the KV blocks that so many tokens take."""
-    return (tokens + plan.limits[0].block - 1) // plan.limits[0].block
+__all__ = ["form", "leave"]
 
 
 @inner
@@ -113,7 +67,7 @@ def _victim(plan: EnginePlan, state: EngineState, replica: int) -> int:
     """
     engine, running = state.replicas[replica], state.running[replica]
     worst = engine.count - 1
-    if plan.limits[0].victim_by_key == 0:
+    if plan.limits[pool_of(plan, replica)].victim_by_key == 0:
         return worst
     for place in range(engine.count):
         this, most = plan.requests[running[place]].key, plan.requests[running[worst]].key
@@ -169,40 +123,15 @@ def _grow(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> in
     return preempted
 
 
-@inner
-def run_end(plan: EnginePlan, state: EngineState, replica: int, steps: int) -> int:
-    """Return when a replica's run reaches its boundary `steps`."""
-    engine = state.replicas[replica]
-    return engine.anchor + run_ns(plan.costs, engine.run_size, engine.run_context, steps)
-
-
-@compiled
-def cut(plan: EnginePlan, state: EngineState, replica: int, since: int) -> None:
-    """Let a run end at its first boundary from `since` on, so that a batch is formed there."""
-    engine = state.replicas[replica]
-    if engine.due == NEVER or engine.chunks > 0 or engine.until == engine.done + 1:
-        return
-    low, high = engine.done + 1, engine.until
-    while low < high:
-        middle = (low + high) // 2
-        end = run_end(plan, state, replica, middle)
-        if end >= since:
-            high = middle
-        else:
-            low = middle + 1
-    if low < engine.until:
-        engine.until = low
-        engine.due = run_end(plan, state, replica, low)
-        heap_push(state.ends, state.ends_size, engine.due, np.int64(replica))
-
-
 @compiled
 def _admit(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, budget: int) -> int:
     """Let requests in while there are seats, tokens and blocks; return the tokens left."""
-    engine, limits, shared = state.replicas[replica], plan.limits[0], len(state.replicas)
+    engine, shared = state.replicas[replica], len(state.replicas)
+    pool = pool_of(plan, replica)
+    limits = plan.limits[pool]
     now = state.run[0].now
     while True:
-        queue = replica if state.queue_size[replica, 0] > 0 else shared
+        queue = replica if state.queue_size[replica, 0] > 0 or pool == TOKENS else shared
         if state.queue_size[queue, 0] == 0:
             return budget
         request = state.queues[queue, 0, 1]
@@ -216,14 +145,14 @@ def _admit(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, budg
         elif blocks_of(plan, tokens) > engine.free:
             cause = KV_ROOM
         if cause != 0:
-            _stand(state, waits, replica, cause)
+            stand(state, waits, replica, cause)
             return budget
         heap_pop(state.queues[queue], state.queue_size[queue])
-        _close(state, waits, request, now, QUEUE if queue == shared else engine.head_cause)
+        close(state, waits, request, now, QUEUE if queue == shared else engine.head_cause)
         if queue == replica and state.queue_size[replica, 0] > 0:
             following = state.queues[replica, 0, 1]
             if state.requests[following].evicted == 0:
-                _close(state, waits, following, now, QUEUE)
+                close(state, waits, following, now, QUEUE)
         this.status = RUNNING
         this.replica = replica
         this.evicted = 0
@@ -247,8 +176,12 @@ def _look_again(plan: EnginePlan, state: EngineState, replica: int) -> None:
 
     Replicas of lower number have formed their batches of this instant already.
     """
-    for other in range(len(state.replicas)):
-        if other != replica and state.replicas[other].count < plan.limits[0].seats:
+    for other in range(plan.split if plan.split > 0 else len(state.replicas)):
+        if other == replica:
+            continue
+        if state.replicas[other].due == NEVER:
+            mark_ready(state, other)
+        elif state.replicas[other].count < plan.limits[PROMPTS].seats:
             cut(plan, state, other, state.run[0].now + (1 if other < replica else 0))
 
 
@@ -296,9 +229,12 @@ def _choose(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> 
     Prompts have a ``chunk``; all others decode, unless the step is for prompts
     alone.  Where somebody gave way nobody is let in.
     """
-    engine, limits = state.replicas[replica], plan.limits[0]
+    engine, pool = state.replicas[replica], pool_of(plan, replica)
+    limits = plan.limits[pool]
     engine.decodes = 1
     if limits.prefill_first != 0:
+        if pool == TOKENS:
+            admit_landed(plan, state, waits, replica)
         _prompts(plan, state, waits, replica, limits.budget)
         for place in range(engine.count):
             if state.requests[state.running[replica, place]].chunk > 0:
@@ -306,12 +242,14 @@ def _choose(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> 
                 return 0
         return _grow(plan, state, waits, replica)
     preempted = _grow(plan, state, waits, replica)
+    if pool == TOKENS and preempted == 0:
+        admit_landed(plan, state, waits, replica)
     decodes = engine.count - (0 if engine.partial == NOBODY else 1)
     if preempted == 0:
         _prompts(plan, state, waits, replica, limits.budget - decodes)
     else:
         _go_on(plan, state, replica, limits.budget - decodes)
-        _stand(state, waits, replica, KV_ROOM)
+        stand(state, waits, replica, KV_ROOM)
     return preempted
 
 
@@ -345,7 +283,7 @@ def _measure(plan: EnginePlan, state: EngineState, replica: int) -> None:
 @inner
 def _most_steps(plan: EnginePlan, state: EngineState, replica: int) -> int:
     """Return how many steps the batch can decode until one finishes or lacks a block."""
-    least = plan.limits[0].longest_run
+    least = plan.limits[PROMPTS].longest_run
     for place in range(state.replicas[replica].count):
         request = state.running[replica, place]
         least = min(least, plan.requests[request].output - state.requests[request].generated)
@@ -353,13 +291,29 @@ def _most_steps(plan: EnginePlan, state: EngineState, replica: int) -> int:
 
 
 @compiled
+def _hand_over_early(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> None:
+    """Hand those over whose prompt ends with the step that begins: layers leave as they end."""
+    for place in range(state.replicas[replica].count):
+        request = state.running[replica, place]
+        this, asked = state.requests[request], plan.requests[request]
+        if asked.output > 1 and this.chunk > 0 and this.computed + this.chunk == asked.prompt:
+            hand_over(plan, state, waits, request)
+
+
+@compiled
 def form(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, replica: int) -> None:
     """Form the next batch of a replica and say when its step, or its run, ends."""
     engine, now = state.replicas[replica], state.run[0].now
     before = engine.count
+    pool = pool_of(plan, replica)
     preempted = _choose(plan, state, waits, replica)
+    if pool == TOKENS:
+        reserve(plan, state, waits, replica, preempted)
     _measure(plan, state, replica)
     if engine.size + engine.chunks == 0:
+        if preempted > 0:  # all gave way: those whose KV cache has come may enter now
+            mark_ready(state, replica)
+        sample(plan, state, samples, replica, now)
         return
     engine.began = now
     if engine.open == 0 or preempted > 0 or engine.count != before or engine.chunks > 0:
@@ -372,7 +326,7 @@ def form(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, repli
         engine.name = MIXED if engine.size > 0 else PREFILL
         engine.until = 1
         engine.due = now + step_ns(
-            plan.costs,
+            plan.costs[pool],
             engine.size,
             engine.context,
             engine.chunks,
@@ -389,31 +343,6 @@ def form(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, repli
         engine.until = engine.done + steps
         engine.due = run_end(plan, state, replica, engine.until)
     heap_push(state.ends, state.ends_size, engine.due, np.int64(replica))
+    if plan.split > 0 and pool == PROMPTS and plan.streamed:
+        _hand_over_early(plan, state, waits, replica)
     sample(plan, state, samples, replica, now)
-
-
-@inner
-def count(state: EngineState, samples: Rows, ts: int, counter: int, value: int) -> None:
-    """Write the value of a counter, if it is another than the last one written."""
-    if state.levels[counter] == value:
-        return
-    state.levels[counter] = value
-    row = samples.rows[samples.filled[0]]
-    row.ts = ts
-    row.counter = counter
-    row.value = value
-    samples.filled[0] += 1
-
-
-@inner
-def sample(plan: EnginePlan, state: EngineState, samples: Rows, replica: int, now: int) -> None:
-    """Write what a replica's counters stand at."""
-    if not plan.details:
-        return
-    engine = state.replicas[replica]
-    count(state, samples, now, COUNTS * replica, engine.count)
-    count(state, samples, now, COUNTS * replica + 1, state.queue_size[replica, 0])
-    count(state, samples, now, COUNTS * replica + 2, plan.limits[0].blocks - engine.free)
-    if plan.limits[0].router == SHARED_QUEUE:
-        shared = len(state.replicas)
-        count(state, samples, now, COUNTS * shared, state.queue_size[shared, 0])

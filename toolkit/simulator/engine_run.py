@@ -7,22 +7,25 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.costs.links import transfer_s
 from toolkit.costs.memory import kv_room
 from toolkit.costs.steps import step_costs
 from toolkit.scenario.model import Scenario
+from toolkit.scenario.pools import pools
 from toolkit.simulator import engine_state as engine
 from toolkit.simulator.engine import advance
 from toolkit.simulator.kernel import Records, Rows, records, span_rows, wait_rows
 from toolkit.simulator.layout import Layout
-from toolkit.simulator.outcome import COST_STEPS, Outcome, Totals
+from toolkit.simulator.outcome import COST_STEPS, Outcome, Slice, Totals
 from toolkit.simulator.spans import SPANS_AT_ONCE, SpanSorter, waits_chunk
 from toolkit.trace.columns import NULL, Chunk
-from toolkit.units import HOUR_S, NS_PER_S
+from toolkit.units import HOUR_S, NS_PER_S, ns
 from toolkit.workload.requests import Requests, Stream
 
 __all__ = ["EngineRun"]
 
 I8 = npt.NDArray[np.int64]
+F8 = npt.NDArray[np.float64]
 
 WAITS_AT_ONCE = 1 << 16
 SAMPLES_AT_ONCE = 1 << 16
@@ -52,7 +55,7 @@ class EngineRun:
         self._scenario = scenario
         self._layout = layout
         self._order: I8 = np.argsort(requests.arrival_ns, kind="stable")
-        self._plan = plan(scenario, requests, self._order)
+        self._plan = plan(scenario, layout, requests, self._order)
         details = accounts and scenario.trace.level != "requests"
         self._plan = self._plan._replace(details=details)
         self._state = self._fresh()
@@ -63,7 +66,7 @@ class EngineRun:
 
     @property
     def _room(self) -> int:
-        return 8 * int(self._plan.limits["seats"][0]) + 64
+        return 8 * int(self._plan.limits["seats"].max()) + 64
 
     def waits(self) -> Iterator[Chunk]:
         """Play to the end, yielding rows of `waits`."""
@@ -96,18 +99,40 @@ class EngineRun:
             replica=by_request("replica"),
             start=by_request("start"),
             prefill_end=by_request("prefill_end"),
-            kv_ready=np.full(len(self._order), NULL),
+            kv_ready=by_request("landed"),
             first_token=by_request("prefill_end"),
             decode_start=by_request("decode_start"),
             finish=by_request("finish"),
             refused=refused if refused.any() else None,
+            prompt_replica=self._prompt_replicas(became) if self._plan.split else None,
+            transfer=self._transfer_slice(became) if self._plan.split else None,
         )
+
+    def _prompt_replicas(self, became: Records) -> I8:
+        column = np.empty(len(became), np.int64)
+        moved = became["origin"] != NULL
+        column[self._order] = np.where(moved, became["origin"], became["replica"])
+        return column
+
+    def _transfer_slice(self, became: Records) -> Slice:
+        """Return the transfer of each request's KV cache, on the sender's lane."""
+        moved = (became["landed"] != NULL) & (became["landed"] > became["sent"])
+        sender = became["origin"] if len(self._plan.lanes) > 1 else np.zeros_like(became["origin"])
+        track, sent = np.full(len(became), NULL), np.full(len(became), NULL)
+        lanes = self._plan.lanes[np.where(moved, sender, 0), became["lane_out"]]
+        track[self._order] = np.where(moved, lanes, NULL)
+        sent[self._order] = np.where(moved, became["sent"], NULL)
+        return Slice(track, sent)
 
     def add_totals(self, totals: Totals) -> None:
         """Add the busy time of every replica's stage."""
         for pipeline, busy in zip(self._layout.pipelines, self._state.busy, strict=True):
-            for name, (ns, count) in zip(STEP_NAMES, busy.tolist(), strict=True):
-                totals.add(pipeline.stages[0], name, ns, count)
+            for name, (busy_ns, count) in zip(STEP_NAMES, busy.tolist(), strict=True):
+                totals.add(pipeline.stages[0], name, busy_ns, count)
+        for tracks, carried in zip(self._plan.lanes.tolist(), self._state.carried, strict=True):
+            for track, (sent, received) in zip(tracks, carried.tolist(), strict=True):
+                totals.add(track, "kv_transfer", *sent)
+                totals.add(track, "kv_receive", *received[:2])
 
     def counters(self, outcome: Outcome) -> Iterator[Chunk]:
         """Yield `counter_defs` and `counters`: running, waiting, KV blocks of each; cost so far."""
@@ -116,16 +141,16 @@ class EngineRun:
             counter
             for replica, pipeline in enumerate(self._layout.pipelines)
             for counter in (
-                (NULL, f"running, replica {replica}", "requests", "running"),
-                (NULL, f"waiting, replica {replica}", "requests", "waiting"),
+                (NULL, f"running, {self._layout.label(replica)}", "requests", "running"),
+                (NULL, f"waiting, {self._layout.label(replica)}", "requests", "waiting"),
                 (pipeline.machines[0], "KV blocks used", "blocks", "kv_blocks"),
             )
         ] + [(NULL, "waiting", "requests", "waiting"), (NULL, "cost so far", "usd", "cost")]
         ts, key, value = _changes(rows)
-        price = self._scenario.hardware.price_usd_per_hour
+        price = self._layout.price_usd_per_hour
         if price is not None:
             at = np.linspace(0, max(outcome.makespan_ns, 0), COST_STEPS).astype(np.int64)
-            rate = price * self._layout.machines / HOUR_S / NS_PER_S
+            rate = price / HOUR_S / NS_PER_S
             ts = np.concatenate((ts, at))
             key = np.concatenate((key, np.full(len(at), len(names) - 1)))
             value = np.concatenate((value, at * rate))
@@ -173,10 +198,9 @@ class EngineRun:
             yield at if at >= 0 else NO_LIMIT
 
 
-def plan(scenario: Scenario, requests: Requests, order: I8) -> engine.EnginePlan:
+def plan(scenario: Scenario, layout: Layout, requests: Requests, order: I8) -> engine.EnginePlan:
     """Return what engines are to play: requests in order of arrival, times, limits, draws."""
-    deployment = scenario.deployment
-    stated = deployment.engine
+    stated = scenario.deployment.engine
     assert stated is not None
     rows = records(engine.REQUEST_FIELDS, len(order))
     rows["arrival"] = requests.arrival_ns[order]
@@ -186,10 +210,32 @@ def plan(scenario: Scenario, requests: Requests, order: I8) -> engine.EnginePlan
         rows["key"] = rows["prompt"]
     elif stated.queue_order == "priority" and requests.priority is not None:
         rows["key"] = requests.priority[order]
-    blocks = kv_room(scenario).blocks
+    each = pools(scenario)
+    both = (each[0], each[-1])
+    split = each[0].deployment.data_parallel if len(each) > 1 else 0
+    transfers, tail = _transfers(scenario, rows["prompt"]) if split else _no_transfers()
+    return engine.EnginePlan(
+        rows,
+        costs=(step_costs(both[0]), step_costs(both[1])),
+        limits=np.concatenate([_limits(pool, len(order)) for pool in both]),
+        draws=np.concatenate([_draws(pool, len(order), at) for at, pool in enumerate(both)], 1),
+        split=split,
+        streamed=scenario.deployment.transfer == "layerwise",
+        layers=1 if scenario.model is None else scenario.model.layers,
+        lanes=np.array(layout.interfaces or (NULL,), np.int64).reshape(-1, layout.lanes),
+        transfers=transfers,
+        tail=tail,
+        details=True,
+    )
+
+
+def _limits(pool: Scenario, count: int) -> Records:
+    """Return the rules of a pool's replicas."""
+    stated, blocks = pool.deployment.engine, kv_room(pool).blocks
+    assert stated is not None
     limits = records(engine.LIMIT_FIELDS, 1)
     for field, value in {
-        "seats": min(stated.max_num_seqs, len(order)),
+        "seats": min(stated.max_num_seqs, count),
         "budget": stated.max_num_batched_tokens,
         "block": stated.kv_block_tokens,
         "blocks": NO_LIMIT if blocks is None else blocks,
@@ -197,23 +243,47 @@ def plan(scenario: Scenario, requests: Requests, order: I8) -> engine.EnginePlan
         "chunked": stated.chunked_prefill,
         "prefill_first": stated.step_order == "prefill_first",
         "victim_by_key": stated.queue_order == "priority",
-        "router": ROUTERS[deployment.router],
+        "router": ROUTERS[pool.deployment.router],
         "longest_run": NO_LIMIT,
     }.items():
         limits[field] = value
-    draws = np.zeros((1, 2), np.int64)
-    if deployment.router == "power_of_two":
-        draws = _draws(scenario, len(order))
-    return engine.EnginePlan(rows, step_costs(scenario), limits, draws, details=True)
+    return limits
 
 
-def _draws(scenario: Scenario, count: int) -> I8:
+def _draws(pool: Scenario, count: int, which: int) -> I8:
     """Return two replicas for each request, different ones where there are several."""
-    replicas = scenario.deployment.data_parallel
-    rng = Stream.ROUTER.rng(scenario.workload.seed)
+    if pool.deployment.router != "power_of_two":
+        return np.zeros((count, 2), np.int64)
+    replicas = pool.deployment.data_parallel
+    stream = (Stream.ROUTER, Stream.TOKEN_ROUTER)[which]
+    rng = stream.rng(pool.workload.seed)
     one = rng.integers(0, replicas, count)
     other = (one + rng.integers(1, max(replicas, 2), count)) % replicas
     return np.stack((one, other), axis=1)
+
+
+def _no_transfers() -> tuple[I8, F8]:
+    return np.zeros((1, 2), np.int64), np.zeros(2)
+
+
+def _transfers(scenario: Scenario, prompt: I8) -> tuple[I8, F8]:
+    """Return (ns on a lane, bytes) of each prompt's KV cache, and what its last layer takes.
+
+    That is ns, and ns for each token of the step that ends the prompt.
+    """
+    model, link = scenario.model, scenario.hardware.link
+    per_token = 0.0 if model is None else model.kv_bytes_per_token
+    layers = 1 if model is None else model.layers
+    nbytes = np.rint(prompt * per_token).astype(np.int64)
+    stated = scenario.deployment.transfer_time_s
+    if stated is not None:
+        took = np.full(len(prompt), ns(stated))
+        return np.stack((took, nbytes), axis=1), np.array([ns(stated) / layers, 0.0])
+    assert link is not None
+    each, which = np.unique(nbytes, return_inverse=True)
+    took = np.array([ns(transfer_s(link, float(value))) for value in each], np.int64)[which]
+    tail = np.array([link.latency_s, per_token / layers / link.bytes_per_s]) * NS_PER_S
+    return np.stack((took, nbytes), axis=1), tail
 
 
 def _changes(rows: Records) -> tuple[I8, I8, I8]:

@@ -6,6 +6,7 @@ from math import floor
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from toolkit.costs.steps import StepCosts
 from toolkit.simulator.kernel import I8, Records, Rows, compiled, inner, records
@@ -13,11 +14,13 @@ from toolkit.trace.columns import NULL, name_key
 
 __all__ = ["EnginePlan", "EngineState", "grown", "new_state", "run_ns", "sample_rows", "step_ns"]
 
+F8 = npt.NDArray[np.float64]
+
 PREEMPTED = np.int64(name_key("preempted"))
 MIXED = np.int64(name_key("mixed"))
 
 ROUND_ROBIN, SHARED_QUEUE, LEAST_LOADED, SHORTEST_QUEUE, POWER_OF_TWO = np.arange(5)
-WAITING, RUNNING, SERVED, REFUSED = np.arange(4)
+WAITING, RUNNING, SERVED, REFUSED, HANDED = np.arange(5)
 NEVER = np.int64(np.iinfo(np.int64).max)
 
 REQUEST_FIELDS = ("arrival", "prompt", "output", "key")
@@ -34,19 +37,33 @@ the one of the largest key, the router, and the most steps played at once."""
 COUNTS = 3
 """Counters of each replica: running, waiting, blocks used."""
 
+PROMPTS, TOKENS = np.arange(2)
+"""Pools of a split deployment; all replicas of another are of the first, which takes both."""
+
 
 class EnginePlan(NamedTuple):
     """What is to be played.
 
-    ``requests`` (requests,) in order of arrival; ``limits`` one record; ``draws``
-    (requests, 2) the replicas that the router drew.  With ``details`` every wait
-    and every change of a counter is written by itself.
+    ``requests`` (requests,) in order of arrival; ``costs`` and ``limits`` of each
+    pool; ``draws`` (requests, 2 for each pool) the replicas that the router drew.
+    Replicas below ``split`` take prompts and hand them over to the others; it is
+    0 where each takes both.  ``lanes`` (interfaces, lanes) are tracks of the links
+    between; replica r sends and receives over interface r, or all over the only one;
+    ``transfers`` (requests, 2) ns and bytes of each prompt's KV cache on them,
+    ``tail`` (2,) ns before its last layer and ns of a token in that layer.
+    With ``details`` every wait and every change of a counter is written by itself.
     """
 
     requests: Records
-    costs: StepCosts
+    costs: tuple[StepCosts, ...]
     limits: Records
     draws: I8
+    split: int
+    streamed: bool
+    layers: int
+    lanes: I8
+    transfers: I8
+    tail: F8
     details: bool
 
 
@@ -63,6 +80,11 @@ class EngineState(NamedTuple):
     those out of date included.  ``tally`` is scratch; ``levels`` are counters as
     last written.  ``busy`` (replicas, 3, 2): ns and count of prefill, decode and
     mixed steps.
+
+    Where the deployment is split, ``queues`` has two more heaps for each replica
+    and one of transfers under way (`toolkit.simulator.engine_handover`); ``lanes``
+    (interfaces, lanes, 2) since when each is free and who had it last; ``carried``
+    (interfaces, lanes, 2, 3) ns, count and bytes sent and received.
     """
 
     run: Records
@@ -76,6 +98,8 @@ class EngineState(NamedTuple):
     tally: I8
     levels: I8
     busy: I8
+    lanes: I8
+    carried: I8
 
 
 def sample_rows(capacity: int) -> Rows:
@@ -90,10 +114,12 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
         (
             *("status", "replica", "generated", "computed", "blocks", "chunk", "evicted"),
             *("since", "summed", "start", "prefill_end", "decode_start", "finish", "preemptions"),
+            *("origin", "to", "room", "cause", "reserved", "sent", "landed"),
+            *("lane_out", "lane_in", "held_by"),
         ),
         len(plan.requests),
     )
-    for field in ("replica", "start", "prefill_end", "decode_start", "finish"):
+    for field in ("replica", "start", "prefill_end", "decode_start", "finish", "origin", "landed"):
         requests[field] = NULL
     engines = records(
         (
@@ -101,24 +127,33 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
             *("open", "anchor", "done", "until", "run_size", "run_context"),
             *("began", "name", "steps", "decodes", "size", "context"),
             *("chunks", "prompt_tokens", "pairs", "prompt_context", "sampled"),
+            *("coming", "handed"),
         ),
         replicas,
     )
     engines["free"] = limits["blocks"]
+    if plan.split:
+        engines["free"][plan.split :] = plan.limits[TOKENS]["blocks"]
+    seats = int(plan.limits["seats"].max())
+    queues = 3 * replicas + 2 if plan.split else replicas + 1
+    lanes = np.zeros((*plan.lanes.shape, 2), np.int64)
+    lanes[:, :, 1] = NULL
     engines["due"] = NEVER
     engines["partial"] = NULL
     return EngineState(
-        run=records(("now", "arrived", "turn", "ready"), 1),
+        run=records(("now", "arrived", "turn", "ready", "token_turn"), 1),
         requests=requests,
         replicas=engines,
-        running=np.full((replicas, int(limits["seats"])), NULL, np.int64),
-        queues=np.zeros((replicas + 1, 2 * int(limits["seats"]) + 64, 2), np.int64),
-        queue_size=np.zeros((replicas + 1, 1), np.int64),
+        running=np.full((replicas, seats), NULL, np.int64),
+        queues=np.zeros((queues, 2 * seats + 64, 2), np.int64),
+        queue_size=np.zeros((queues, 1), np.int64),
         ends=np.zeros((4 * replicas + 64, 2), np.int64),
         ends_size=np.zeros(1, np.int64),
         tally=np.zeros(int(limits["block"]), np.int64),
         levels=np.full(COUNTS * (replicas + 1), NULL, np.int64),
         busy=np.zeros((replicas, 3, 2), np.int64),
+        lanes=lanes,
+        carried=np.zeros((*plan.lanes.shape, 2, 3), np.int64),
     )
 
 
@@ -146,6 +181,11 @@ def queues_full(state: EngineState) -> bool:
     most, seats = 0, state.running.shape[1]
     for queue in range(len(state.queue_size)):
         most = max(most, state.queue_size[queue, 0])
+    replicas = len(state.replicas)
+    if len(state.queue_size) > replicas + 1:  # who is to come may be sent at once
+        under_way = state.queue_size[3 * replicas + 1, 0]
+        for queue in range(replicas + 1, 2 * replicas + 1):
+            most = max(most, under_way + state.queue_size[queue, 0])
     return bool(most + seats + 2 > state.queues.shape[1])
 
 

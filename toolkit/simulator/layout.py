@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from toolkit.costs.memory import stage_layers
-from toolkit.scenario.model import Scenario
+from toolkit.scenario.model import Hardware, Scenario
 from toolkit.trace.columns import ENGINE_NAMES, NAMES, NULL, Chunk
 
 __all__ = ["Layout", "Part", "Pipeline", "lay_out"]
@@ -61,6 +61,8 @@ class Layout:
     """Tracks of the network interfaces that carry KV caches."""
     parts: tuple[Part, ...] = ()
     link_names: tuple[tuple[int, str], ...] = field(default=(), repr=False)
+    lanes: int = 1
+    """Tracks of each interface, where engines hand requests over; one after the other."""
 
     @property
     def machines(self) -> int:
@@ -72,9 +74,32 @@ class Layout:
         """Track of the first request lane: after all stages and links."""
         return self.machines + len(self.link_names)
 
+    def _hardware(self, pipeline: Pipeline) -> Hardware:
+        """Return what the machines of a pipeline are."""
+        token = self.scenario.token_pool
+        return token.hardware if token and pipeline.role == "token" else self.scenario.hardware
+
+    @property
+    def price_usd_per_hour(self) -> float | None:
+        """Price of all machines; None where that of any is unknown."""
+        total = 0.0
+        for pipeline in self.pipelines:
+            price = self._hardware(pipeline).price_usd_per_hour
+            if price is None:
+                return None
+            total += len(pipeline.machines) * price
+        return total
+
+    def label(self, replica: int) -> str:
+        """Return what an engine is called: `replica 3`, or `token 0` where they are pools."""
+        pipeline = self.pipelines[replica]
+        if pipeline.role == "colocated":
+            return f"replica {replica}"
+        return _place(self, pipeline, 0)
+
     def machines_chunk(self) -> Chunk:
         """Return the rows of `machines`."""
-        hardware, model = self.scenario.hardware, self.scenario.model
+        model = self.scenario.model
         rows = [
             (machine, pipeline, stage)
             for pipeline in self.pipelines
@@ -84,7 +109,7 @@ class Layout:
         total = 0 if model is None else model.layers
         weights = 0.0 if model is None else model.weights_bytes
         none = float("nan")
-        count = len(rows)
+        hardware = [self._hardware(pipeline) for _, pipeline, _ in rows]
         return Chunk(
             "machines",
             {
@@ -95,8 +120,10 @@ class Layout:
                 "stage": np.array([stage for _, _, stage in rows], np.int32),
                 "layers": np.array([none if n == NULL else float(n) for n in layers]),
                 "weights_bytes": np.array([weights * n / total if total else none for n in layers]),
-                "memory_bytes": np.full(count, _or_nan(hardware.memory_bytes)),
-                "price_usd_per_hour": np.full(count, _or_nan(hardware.price_usd_per_hour)),
+                "memory_bytes": np.array([_or_nan(each.memory_bytes) for each in hardware]),
+                "price_usd_per_hour": np.array(
+                    [_or_nan(each.price_usd_per_hour) for each in hardware]
+                ),
             },
         )
 
@@ -149,6 +176,10 @@ def lay_out(scenario: Scenario) -> Layout:
     if deployment.kind == "pipeline":
         stages = scenario.prompt_stages
         plans = [("colocated", replica, stages) for replica in range(deployment.data_parallel)]
+    elif deployment.engine is not None:
+        prompts, tokens = deployment.prompt_machines, deployment.token_machines
+        plans = [("prompt", replica, 1) for replica in range(prompts)]
+        plans += [("token", prompts + replica, 1) for replica in range(tokens)]
     else:
         plans = [("prompt", 0, scenario.prompt_stages), ("token", 1, scenario.token_stages)]
     pipelines: list[Pipeline] = []
@@ -189,6 +220,8 @@ def _with_links(scenario: Scenario, pipelines: list[Pipeline], first: int) -> La
         ]
     if deployment.kind == "pipeline":
         return Layout(scenario, tuple(pipelines), link_names=tuple(names))
+    if deployment.engine is not None:
+        return _with_interfaces(scenario, pipelines, first)
     prompt, token = pipelines
     if hardware.links == "shared":
         interfaces: tuple[int, ...] = (new_track(NULL, "shared link KV"),)
@@ -206,6 +239,28 @@ def _with_links(scenario: Scenario, pipelines: list[Pipeline], first: int) -> La
         tuple(_parts(prompt, token, out, into)),
         tuple(names),
     )
+
+
+def _with_interfaces(scenario: Scenario, pipelines: list[Pipeline], first: int) -> Layout:
+    """Add the lanes of the interface of each engine, or of the link they share."""
+    hardware = scenario.hardware
+    lanes = 1 if hardware.link is None else hardware.link.lanes
+    if hardware.links == "shared":
+        ends = [(NULL, "shared link KV")]
+    else:
+        ways = {"prompt": "out", "token": "in"}
+        ends = [
+            (machine, f"m{machine:02d} KV {ways[pipeline.role]}")
+            for pipeline in pipelines
+            for machine in pipeline.machines
+        ]
+    names = [
+        (machine, name if lanes == 1 else f"{name} {lane}")
+        for machine, name in ends
+        for lane in range(lanes)
+    ]
+    tracks = tuple(range(first, first + len(names)))
+    return Layout(scenario, tuple(pipelines), tracks, link_names=tuple(names), lanes=lanes)
 
 
 def _parts(prompt: Pipeline, token: Pipeline, out: list[int], into: list[int]) -> Iterator[Part]:
@@ -239,7 +294,9 @@ def _parts(prompt: Pipeline, token: Pipeline, out: list[int], into: list[int]) -
 def _place(layout: Layout, pipeline: Pipeline, stage: int) -> str:
     """Return what a machine does, numbered: `stage 3`, `r1 stage 0`, `prompt 0`, `token 2`."""
     if pipeline.role != "colocated":
-        return f"{pipeline.role} {stage}"
+        alike = [each for each in layout.pipelines if each.role == pipeline.role]
+        number = pipeline.replica - alike[0].replica if len(alike) > 1 else stage
+        return f"{pipeline.role} {number}"
     replicas = len(layout.pipelines)
     return f"stage {stage}" if replicas == 1 else f"r{pipeline.replica} stage {stage}"
 

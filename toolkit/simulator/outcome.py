@@ -59,6 +59,8 @@ class Outcome:
     decode: Slice | None = None
     refused: npt.NDArray[np.bool_] | None = None
     """Entries that were turned away; None: not one."""
+    prompt_replica: I8 | None = None
+    """Engines that computed the prompts, of a split deployment of engines."""
 
     @property
     def makespan_ns(self) -> int:
@@ -86,6 +88,9 @@ class Outcome:
                 "lane": lanes.track.astype(np.int32),
                 "lead": self.lead.astype(np.int32),
                 "outcome": self._outcomes(entries),
+                "prompt_replica": (
+                    np.full(entries, NULL) if self.prompt_replica is None else self.prompt_replica
+                ).astype(np.int32),
                 **_tenants(requests),
             },
         )
@@ -104,6 +109,10 @@ class Outcome:
         on_lane = lanes.track
         prefill = (own_slices and self.prefill) or Slice(on_lane, self.start)
         transfer = (own_slices and self.transfer) or Slice(on_lane, self.prefill_end)
+        own = transfer.track != NULL  # one that took no time has no span of its own
+        transfer = Slice(
+            np.where(own, transfer.track, on_lane), np.where(own, transfer.ts_ns, self.prefill_end)
+        )
         decode = (own_slices and self.decode) or Slice(on_lane, self.decode_start)
         decodes = self.decode_start != NULL
         moved = decodes & (self.kv_ready > self.prefill_end)

@@ -164,6 +164,13 @@ TABLES: Mapping[str, Table] = {
                 ),
                 Column("outcome", "string", "served, refused or failed"),
                 Column(
+                    "prompt_replica",
+                    "int32",
+                    "engine that computed its prompt, in a split deployment of engines",
+                    nullable=True,
+                    optional=True,
+                ),
+                Column(
                     "tenant",
                     "string",
                     "who sent it; empty where the workload has no tenants",

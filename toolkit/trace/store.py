@@ -299,13 +299,18 @@ def _checked(chunk: Chunk) -> Chunk:
 def _with_optional(table: Table, chunk: Chunk) -> Mapping[str, Values]:
     """Return the columns of a chunk, those empty that it may be without and is."""
     missing = [
-        column.name
-        for column in table.columns
-        if column.optional and column.name not in chunk.columns
+        column for column in table.columns if column.optional and column.name not in chunk.columns
     ]
     if not missing:
         return chunk.columns
-    return {**chunk.columns, **{name: np.full(len(chunk), None, object) for name in missing}}
+    return {**chunk.columns, **{column.name: _nothing(column, len(chunk)) for column in missing}}
+
+
+def _nothing(column: Column, rows: int) -> npt.NDArray[Any]:
+    """Return so many empty values of a nullable column."""
+    return (
+        np.full(rows, None, object) if column.type == "string" else np.full(rows, NULL, column.type)
+    )
 
 
 def _typed(table: Table, column: Column, values: Values) -> Values:

@@ -1,12 +1,12 @@
 -- At trace level `full`, the causes of a stage's idleness with work in its pipeline add up to its
 -- bubble, which requests and totals give at every level.
--- Grain: one row per stage where they do not.  Reads: stage_time, idle_causes, runs.
+-- Grain: one row per stage where they do not.  Reads: stage_time, idle_cells, runs.
 -- Units: nanoseconds.
 CREATE OR REPLACE VIEW bubbles_are_idle_causes AS
 WITH
     added AS (
-        SELECT run, track, sum(until_ns - from_ns) FILTER (in_pipeline) AS causes_ns
-        FROM idle_causes
+        SELECT run, track, sum(dur_ns) FILTER (in_pipeline) AS causes_ns
+        FROM idle_cells
         GROUP BY run, track
     )
 SELECT

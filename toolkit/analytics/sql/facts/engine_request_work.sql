@@ -1,10 +1,10 @@
 -- The work done for each request of an engine, from spans.  Complete at trace level `full` only.
 -- Grain: one row per served request of a run with continuous batching.
--- Reads: runs, requests, tracks, spans, waits.
+-- Reads: runs, engine_places, tracks, spans, waits.
 -- Units: nanoseconds.
--- Definition: a request is in every step of its replica between its start and its finish, save
--- those it waits through (its waits begin and end with steps): the busy time of the replica's
--- stage in between, less those waits.
+-- Definition: while it is at an engine (engine_places) a request is in every step, save those it
+-- waits through (its waits begin and end with steps): the busy time of the engine's stage in
+-- between, less those waits.  Where it gave way nobody may have been left: there less the busy time.
 CREATE OR REPLACE VIEW engine_request_work AS
 WITH
     engine AS (
@@ -26,34 +26,65 @@ WITH
         JOIN engine USING (run, track)
         WHERE spans.depth = 0
     ),
-    entry AS (
-        SELECT requests.run, requests.request, requests.replica, start_ns, finish_ns
-        FROM requests
-        JOIN runs USING (run)
-        WHERE runs.batching = 'continuous' AND requests.outcome = 'served'
+    missed AS (
+        SELECT
+            waits.run,
+            waits.request,
+            engine_places.replica,
+            waits.cause,
+            waits.from_ns,
+            waits.until_ns,
+            waits.wait_ns
+        FROM engine_places
+        JOIN waits USING (run, request)
+        WHERE waits.from_ns >= engine_places.from_ns AND waits.from_ns < engine_places.until_ns
+    ),
+    gave_way AS (
+        SELECT missed.*, coalesce(so_far.busy_ns, 0) AS before_ns
+        FROM missed
+        ASOF LEFT JOIN so_far
+            ON so_far.run = missed.run
+            AND so_far.replica = missed.replica
+            AND so_far.end_ns <= missed.from_ns
+        WHERE missed.cause = 'preempted'
+    ),
+    passed AS (
+        SELECT run, request, wait_ns AS busy_ns
+        FROM missed
+        WHERE cause <> 'preempted'
+        UNION ALL
+        SELECT gave_way.run, gave_way.request, coalesce(so_far.busy_ns, 0) - gave_way.before_ns
+        FROM gave_way
+        ASOF LEFT JOIN so_far
+            ON so_far.run = gave_way.run
+            AND so_far.replica = gave_way.replica
+            AND so_far.end_ns <= gave_way.until_ns
     ),
     waited AS (
-        SELECT entry.run, entry.request, sum(waits.wait_ns)::BIGINT AS waited_ns
-        FROM entry
-        JOIN waits USING (run, request)
-        WHERE waits.from_ns >= entry.start_ns
-        GROUP BY entry.run, entry.request
+        SELECT run, request, sum(busy_ns)::BIGINT AS waited_ns
+        FROM passed
+        GROUP BY run, request
     ),
     begun AS (
-        SELECT entry.*, coalesce(so_far.busy_ns, 0) AS before_ns
-        FROM entry
+        SELECT engine_places.*, coalesce(so_far.busy_ns, 0) AS before_ns
+        FROM engine_places
         ASOF LEFT JOIN so_far
-            ON so_far.run = entry.run
-            AND so_far.replica = entry.replica
-            AND so_far.end_ns <= entry.start_ns
+            ON so_far.run = engine_places.run
+            AND so_far.replica = engine_places.replica
+            AND so_far.end_ns <= engine_places.from_ns
+    ),
+    busy AS (
+        SELECT
+            begun.run,
+            begun.request,
+            sum(coalesce(so_far.busy_ns, 0) - begun.before_ns)::BIGINT AS busy_ns
+        FROM begun
+        ASOF LEFT JOIN so_far
+            ON so_far.run = begun.run
+            AND so_far.replica = begun.replica
+            AND so_far.end_ns <= begun.until_ns
+        GROUP BY begun.run, begun.request
     )
-SELECT
-    begun.run,
-    begun.request,
-    coalesce(so_far.busy_ns, 0) - begun.before_ns - coalesce(waited.waited_ns, 0) AS work_ns
-FROM begun
-ASOF LEFT JOIN so_far
-    ON so_far.run = begun.run
-    AND so_far.replica = begun.replica
-    AND so_far.end_ns <= begun.finish_ns
-LEFT JOIN waited ON waited.run = begun.run AND waited.request = begun.request;
+SELECT busy.run, busy.request, busy.busy_ns - coalesce(waited.waited_ns, 0) AS work_ns
+FROM busy
+LEFT JOIN waited USING (run, request);

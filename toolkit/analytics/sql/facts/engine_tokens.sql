@@ -2,8 +2,8 @@
 -- Grain: one row per served request of a run with continuous batching, and token after the first.
 -- Reads: runs, requests, tracks, spans, waits, first_token.
 -- Units: nanoseconds since the start of the simulation; `token` counts from 0, the first token.
--- Definition: from its first token to its finish a request gets a token at the end of every step of
--- its replica, save those it waits through; computing anew what it gave up is waiting (`preempted`).
+-- Definition: from its first token (its first decode, where it was handed over) to its finish a
+-- request gets a token at the end of every step of its engine, save those it waits through; computing anew what it gave up is waiting (`preempted`).
 CREATE OR REPLACE VIEW engine_tokens AS
 WITH
     steps AS (
@@ -23,6 +23,8 @@ WITH
             requests.run,
             requests.request,
             requests.replica,
+            coalesce(requests.prompt_replica <> requests.replica, false) AS moved,
+            requests.decode_start_ns,
             first_token.first_token_ns,
             requests.finish_ns
         FROM requests
@@ -36,20 +38,21 @@ WITH
             entry.run,
             entry.request,
             entry.replica,
-            first_step.number AS first_number,
+            first_step.number + CASE entry.moved WHEN true THEN 0 ELSE 1 END AS first_number,
             last_step.number AS last_number
         FROM entry
         JOIN steps AS first_step
             ON first_step.run = entry.run
             AND first_step.replica = entry.replica
-            AND first_step.end_ns = entry.first_token_ns
+            AND CASE entry.moved WHEN true THEN first_step.ts_ns = entry.decode_start_ns
+                ELSE first_step.end_ns = entry.first_token_ns END
         JOIN steps AS last_step
             ON last_step.run = entry.run
             AND last_step.replica = entry.replica
             AND last_step.end_ns = entry.finish_ns
     ),
     numbered AS (
-        SELECT run, request, replica, unnest(range(first_number + 1, last_number + 1)) AS number
+        SELECT run, request, replica, unnest(range(first_number, last_number + 1)) AS number
         FROM stays
     ),
     missed AS (

@@ -1,6 +1,7 @@
 -- Why each stage stood still: every pause, cut wherever its cause may change.  At level `full` only.
 -- Grain: one row per stage and stretch of one cause; neighbours may have the same.
--- Reads: idle_intervals, pipeline_load, tracks, runs, requests, waits, spans, unexplained_stages.
+-- Reads: idle_intervals, pause_moments, pipeline_load, tracks, runs, requests, waits, spans,
+-- unexplained_stages, engine_moments.
 -- Units: nanoseconds; `in_pipeline`: there was work in the stage's pipeline, so this is a bubble.
 -- Definition: a stage stands still for the microbatch that it works for next; what that one did
 -- meanwhile is the cause.  The first of these that holds: `head_of_line`: another was ready for this
@@ -17,47 +18,84 @@
 -- come, `early_stop`: there had been more, and one had ended; `fill`: there had never been more.
 -- An imported run does not say what its requests waited for: there `bubble` is any pause with work in
 -- the pipeline, `waiting` one with none before more work on a stage of a split deployment, `no_work`
--- any other; and all pauses of unexplained_stages are `unexplained`.
+-- any other; and all pauses of unexplained_stages are `unexplained`.  Of engines with continuous
+-- batching: see engine_moments.
 CREATE OR REPLACE VIEW idle_causes AS
 WITH
+    -- When each microbatch got onto the link between two stages.
+    handed_over AS (
+        SELECT spans.run, spans.step, spans.ts_ns, spans.end_ns
+        FROM spans
+        JOIN runs USING (run)
+        WHERE
+            spans.track_kind = 'link'
+            AND spans.name = 'activation'
+            AND spans.dur_ns > 0
+            AND runs.source IS NULL
+    ),
+    -- Every pause as it begins, with the last moment in it or before it, and the hand-over in it.
     pauses AS (
         SELECT
-            idle_intervals.run,
-            idle_intervals.track,
-            idle_intervals.from_ns,
-            idle_intervals.until_ns,
-            idle_intervals.next_request,
-            idle_intervals.next_step,
-            tracks.role,
-            tracks.replica
-        FROM idle_intervals
-        JOIN tracks USING (run, track)
-        JOIN runs USING (run)
-        ANTI JOIN unexplained_stages USING (run, track)
+            pauses.run,
+            pauses.track,
+            pauses.from_ns,
+            pauses.until_ns,
+            pauses.next_request,
+            requests.arrival_ns,
+            CASE
+                WHEN unexplained_stages.run IS NOT NULL THEN 'unexplained'
+                WHEN runs.batching = 'continuous' THEN 'engine'
+                WHEN pauses.next_request IS NULL THEN 'nobody'
+                WHEN requests.arrival_ns > pauses.from_ns THEN 'absent'
+                ELSE 'on_its_way'
+            END AS state,
+            coalesce(moments.lack, 'empty') AS lack,
+            CASE WHEN handed_over.ts_ns IS NOT NULL THEN
+                greatest(handed_over.ts_ns, pauses.from_ns)
+            END AS handed_ns,
+            unexplained_stages.run IS NULL
+            AND runs.batching = 'microbatch'
+            AND (
+                coalesce(moments.at_ns > pauses.from_ns, false)
+                OR coalesce(
+                    requests.arrival_ns > pauses.from_ns
+                    AND requests.arrival_ns < pauses.until_ns,
+                    false
+                )
+            ) AS eventful
+        FROM idle_intervals AS pauses
+        ASOF LEFT JOIN pause_moments AS moments
+            ON moments.run = pauses.run
+            AND moments.track = pauses.track
+            AND moments.at_ns <= pauses.until_ns
+        JOIN runs ON runs.run = pauses.run
+        LEFT JOIN unexplained_stages
+            ON unexplained_stages.run = pauses.run AND unexplained_stages.track = pauses.track
+        LEFT JOIN requests
+            ON requests.run = pauses.run AND requests.request = pauses.next_request
+        LEFT JOIN handed_over
+            ON handed_over.run = pauses.run
+            AND handed_over.step = pauses.next_step
+            AND handed_over.end_ns = pauses.until_ns
         WHERE runs.level = 'full'
     ),
-    -- When the next microbatch got onto the link that leads here.
-    handed_over AS (
-        SELECT pauses.run, pauses.track, pauses.until_ns, min(spans.ts_ns) AS at_ns
+    -- Most pauses hold nothing but a hand-over; only these need an order of changes.
+    eventful AS (
+        SELECT run, track, from_ns, until_ns, next_request, arrival_ns, state, handed_ns
         FROM pauses
-        JOIN spans
-            ON spans.run = pauses.run
-            AND spans.step = pauses.next_step
-            AND spans.end_ns = pauses.until_ns
-        WHERE spans.name = 'activation' AND spans.track_kind = 'link'
-        GROUP BY pauses.run, pauses.track, pauses.until_ns
+        WHERE eventful
     ),
     awaited AS (
         SELECT DISTINCT run, track, next_request
-        FROM pauses
+        FROM eventful
     ),
     -- What a microbatch waited for ends before it gets to a stage: each wait belongs to one pause.
     waited AS (
         SELECT
             each.run,
             each.track,
-            pauses.until_ns,
-            pauses.from_ns AS pause_ns,
+            eventful.until_ns,
+            eventful.from_ns AS pause_ns,
             each.from_ns AS since_ns,
             each.until_ns AS over_ns,
             each.cause
@@ -72,40 +110,18 @@ WITH
             FROM waits
             JOIN awaited ON awaited.run = waits.run AND awaited.next_request = waits.request
         ) AS each
-        ASOF JOIN pauses
-            ON pauses.run = each.run
-            AND pauses.track = each.track
-            AND pauses.next_request = each.request
-            AND pauses.until_ns >= each.until_ns
-        WHERE each.until_ns > pauses.from_ns
+        ASOF JOIN eventful
+            ON eventful.run = each.run
+            AND eventful.track = each.track
+            AND eventful.next_request = each.request
+            AND eventful.until_ns >= each.until_ns
+        WHERE each.until_ns > eventful.from_ns
     ),
     passed_over AS (
         SELECT run, on_track AS track, until_ns, min(from_ns) AS at_ns
         FROM waits
         WHERE cause = 'head_of_line'
         GROUP BY run, on_track, until_ns
-    ),
-    begun AS (
-        SELECT
-            pauses.run,
-            pauses.track,
-            pauses.from_ns,
-            pauses.until_ns,
-            CASE
-                WHEN pauses.next_request IS NULL THEN 'nobody'
-                WHEN requests.arrival_ns > pauses.from_ns THEN 'absent'
-                ELSE 'on_its_way'
-            END AS state,
-            coalesce(pipeline_load.lack, 'empty') AS lack,
-            requests.arrival_ns
-        FROM pauses
-        LEFT JOIN requests
-            ON requests.run = pauses.run AND requests.request = pauses.next_request
-        ASOF LEFT JOIN pipeline_load
-            ON pipeline_load.run = pauses.run
-            AND pipeline_load.role = pauses.role
-            AND pipeline_load.replica = pauses.replica
-            AND pipeline_load.from_ns <= pauses.from_ns
     ),
     loads AS (
         SELECT
@@ -117,12 +133,28 @@ WITH
         JOIN tracks USING (run, role, replica)
         WHERE tracks.kind = 'stage'
     ),
-    -- What may change a cause within a pause, but for the hand-over.
-    events AS (
-        SELECT run, track, until_ns, arrival_ns AS at_ns, 'on_its_way' AS state, NULL AS lack,
-            NULL::BOOLEAN AS passed
-        FROM begun
+    changes AS (
+        SELECT
+            eventful.run,
+            eventful.track,
+            eventful.until_ns,
+            eventful.from_ns AS at_ns,
+            eventful.state,
+            coalesce(loads.lack, 'empty') AS lack,
+            false AS passed
+        FROM eventful
+        ASOF LEFT JOIN loads
+            ON loads.run = eventful.run
+            AND loads.track = eventful.track
+            AND loads.at_ns <= eventful.from_ns
+        UNION ALL
+        SELECT run, track, until_ns, arrival_ns, 'on_its_way', NULL, NULL
+        FROM eventful
         WHERE state = 'absent' AND arrival_ns < until_ns
+        UNION ALL
+        SELECT run, track, until_ns, handed_ns, 'handed_over', NULL, NULL
+        FROM eventful
+        WHERE handed_ns IS NOT NULL
         UNION ALL
         SELECT run, track, until_ns, greatest(since_ns, pause_ns), cause, NULL, NULL
         FROM waited
@@ -135,48 +167,20 @@ WITH
             passed_over.run,
             passed_over.track,
             passed_over.until_ns,
-            greatest(passed_over.at_ns, pauses.from_ns),
+            greatest(passed_over.at_ns, eventful.from_ns),
             NULL,
             NULL,
             true
         FROM passed_over
-        JOIN pauses USING (run, track, until_ns)
+        JOIN eventful USING (run, track, until_ns)
         UNION ALL
-        SELECT loads.run, loads.track, pauses.until_ns, loads.at_ns, NULL, loads.lack, NULL
+        SELECT loads.run, loads.track, eventful.until_ns, loads.at_ns, NULL, loads.lack, NULL
         FROM loads
-        ASOF JOIN pauses
-            ON pauses.run = loads.run
-            AND pauses.track = loads.track
-            AND pauses.from_ns < loads.at_ns
-        WHERE pauses.until_ns > loads.at_ns
-    ),
-    eventful AS (
-        SELECT DISTINCT run, track, until_ns
-        FROM events
-    ),
-    -- Most pauses hold nothing but a hand-over: they need no order of changes.
-    begun_and_handed AS (
-        SELECT
-            begun.*,
-            CASE WHEN handed_over.at_ns IS NOT NULL THEN
-                greatest(handed_over.at_ns, begun.from_ns)
-            END AS handed_ns,
-            eventful.run IS NOT NULL AS eventful
-        FROM begun
-        LEFT JOIN handed_over USING (run, track, until_ns)
-        LEFT JOIN eventful USING (run, track, until_ns)
-    ),
-    changes AS (
-        SELECT run, track, until_ns, from_ns AS at_ns, state, lack, false AS passed
-        FROM begun_and_handed
-        WHERE eventful
-        UNION ALL
-        SELECT run, track, until_ns, handed_ns, 'handed_over', NULL, NULL
-        FROM begun_and_handed
-        WHERE eventful AND handed_ns IS NOT NULL
-        UNION ALL
-        SELECT run, track, until_ns, at_ns, state, lack, passed
-        FROM events
+        ASOF JOIN eventful
+            ON eventful.run = loads.run
+            AND eventful.track = loads.track
+            AND eventful.from_ns < loads.at_ns
+        WHERE eventful.until_ns > loads.at_ns
     ),
     -- Of changes at one moment the last in this order has taken in the others; pieces that end where
     -- they begin are dropped below.
@@ -215,8 +219,8 @@ WITH
             false,
             lack = 'empty',
             false
-        FROM begun_and_handed
-        WHERE NOT eventful
+        FROM pauses
+        WHERE NOT eventful AND state <> 'engine'
         UNION ALL
         SELECT
             run,
@@ -229,8 +233,42 @@ WITH
             false,
             lack = 'empty',
             false
-        FROM begun_and_handed
-        WHERE NOT eventful AND handed_ns IS NOT NULL
+        FROM pauses
+        WHERE NOT eventful AND handed_ns IS NOT NULL AND state <> 'engine'
+    ),
+    engines AS (
+        SELECT run, track, from_ns, until_ns
+        FROM pauses
+        WHERE state = 'engine'
+    ),
+    -- An engine's pause begins in some state, and every later one that begins in it cuts it.
+    of_engines AS (
+        SELECT
+            engines.run,
+            engines.track,
+            engines.until_ns AS end_ns,
+            engines.from_ns,
+            moments.cause,
+            moments.in_pipeline
+        FROM engines
+        ASOF JOIN engine_moments AS moments
+            ON moments.run = engines.run
+            AND moments.track = engines.track
+            AND moments.at_ns <= engines.from_ns
+        UNION ALL
+        SELECT
+            moments.run,
+            moments.track,
+            engines.until_ns,
+            moments.at_ns,
+            moments.cause,
+            moments.in_pipeline
+        FROM engine_moments AS moments
+        ASOF JOIN engines
+            ON engines.run = moments.run
+            AND engines.track = moments.track
+            AND engines.from_ns < moments.at_ns
+        WHERE engines.until_ns > moments.at_ns
     )
 SELECT
     pieces.run,
@@ -238,6 +276,7 @@ SELECT
     pieces.from_ns,
     pieces.until_ns,
     CASE
+        WHEN pieces.state = 'unexplained' THEN 'unexplained'
         WHEN runs.source IS NOT NULL THEN
             CASE
                 WHEN pieces.lack <> 'empty' THEN 'bubble'
@@ -262,14 +301,17 @@ SELECT
         WHEN pieces.lack = 'kv_room' THEN 'blocked_kv'
         ELSE pieces.lack
     END AS cause,
-    pieces.lack <> 'empty' AS in_pipeline
+    pieces.lack <> 'empty' AND pieces.state <> 'unexplained' AS in_pipeline
 FROM pieces
 JOIN tracks USING (run, track)
 JOIN runs USING (run)
 WHERE pieces.until_ns > pieces.from_ns
 UNION ALL
-SELECT idle_intervals.run, track, from_ns, until_ns, 'unexplained', false
-FROM idle_intervals
-SEMI JOIN unexplained_stages USING (run, track)
-JOIN runs USING (run)
-WHERE runs.level = 'full';
+SELECT
+    run,
+    track,
+    from_ns,
+    lead(from_ns, 1, end_ns) OVER (PARTITION BY run, track, end_ns ORDER BY from_ns),
+    cause,
+    in_pipeline
+FROM of_engines;

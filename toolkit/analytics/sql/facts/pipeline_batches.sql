@@ -16,6 +16,7 @@ WITH
             run,
             lead,
             any_value(replica) AS replica,
+            any_value(prompt_replica) AS prompt_replica,
             min(arrival_ns) FILTER (request = lead) AS arrival_ns,
             min(start_ns) AS start_ns,
             max(prefill_end_ns) AS prefill_end_ns,
@@ -59,11 +60,11 @@ WITH
         FROM pipelines
         JOIN batches
             ON batches.run = pipelines.run
-            AND (
-                pipelines.alike = 1
-                OR pipelines.role = 'prompt'
-                OR batches.replica = pipelines.replica
-            )
+            AND CASE pipelines.role
+                WHEN 'prompt' THEN
+                    coalesce(batches.prompt_replica, pipelines.replica) = pipelines.replica
+                ELSE pipelines.alike = 1 OR batches.replica = pipelines.replica
+            END
         LEFT JOIN admitted ON admitted.run = batches.run AND admitted.lead = batches.lead
     )
 SELECT

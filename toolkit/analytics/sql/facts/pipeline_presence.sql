@@ -25,7 +25,12 @@ WITH
             END AS until_ns
         FROM pipelines
         JOIN requests USING (run)
-        WHERE pipelines.alike = 1 OR pipelines.role = 'prompt'
+        WHERE
+            (pipelines.alike = 1 OR pipelines.role = 'prompt')
+            AND (
+                pipelines.role <> 'prompt'
+                OR coalesce(requests.prompt_replica, pipelines.replica) = pipelines.replica
+            )
         UNION ALL
         SELECT
             pipelines.run,

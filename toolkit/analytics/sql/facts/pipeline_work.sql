@@ -4,7 +4,7 @@
 -- Units: nanoseconds.
 -- Definition: a request is in a colocated pipeline from its first span to its last token, in a prompt
 -- pipeline until the prompt's end on the last stage, in a token pipeline from its first decode
--- pass.  Requests do not say which of several prompt pipelines took them: those share their work.
+-- pass.  Where requests do not say which of several prompt pipelines took them, those share their work.
 CREATE OR REPLACE VIEW pipeline_work AS
 WITH
     numbered AS (

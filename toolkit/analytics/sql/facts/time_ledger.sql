@@ -1,6 +1,6 @@
 -- What became of every nanosecond of every stage and every link between 0 and the makespan.
 -- Grain: one row per track and cause that took time.
--- Reads: totals, tracks, run_totals, runs, idle_causes, stage_time.
+-- Reads: totals, tracks, run_totals, runs, idle_cells, stage_time.
 -- Units: nanoseconds; those of a track add up to the makespan exactly.
 -- Definition: a stage works (`prefill`, `decode`, `mixed`: both in one step, `swapping`, `other`: a
 -- name of another tool's) or stands still for a cause of idle_causes.  Below trace level `full` the
@@ -39,7 +39,7 @@ WITH
         UNION ALL
         SELECT run, track, 'no_work', dur_ns FROM links_idle
         UNION ALL
-        SELECT run, track, cause, until_ns - from_ns FROM idle_causes
+        SELECT run, track, cause, dur_ns FROM idle_cells
         UNION ALL
         SELECT
             stage_time.run,

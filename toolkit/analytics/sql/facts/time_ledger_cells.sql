@@ -1,7 +1,7 @@
 -- The time ledger over time, cut at the edges of windows of window_width.  At trace level `full`
 -- only.
 -- Grain: one row per track, window and cause that took time in it.
--- Reads: spans, runs, idle_causes, tracks, run_totals, window_width.
+-- Reads: spans, runs, idle_cells, tracks, run_totals, window_width.
 -- Units: nanoseconds; a window is `window` x width_ns .. (`window` + 1) x width_ns.
 -- Definition: causes as in time_ledger; the windows of time_ledger_intervals, added up.
 CREATE OR REPLACE VIEW time_ledger_cells AS
@@ -21,39 +21,32 @@ WITH
             AND spans.depth = 0
             AND spans.dur_ns > 0
             AND runs.level = 'full'
-        UNION ALL
-        SELECT run, track, NULL, cause, from_ns, until_ns
-        FROM idle_causes
     ),
     placed AS (
         SELECT
             *,
-            from_ns // width_ns AS first_window,
-            (until_ns - 1) // width_ns AS last_window,
-            width_ns
+            -- Few lie in several windows; a list of one costs little.
+            unnest(
+                CASE
+                    WHEN until_ns <= (from_ns // width_ns + 1) * width_ns
+                        THEN [from_ns // width_ns]
+                    ELSE range(from_ns // width_ns, (until_ns - 1) // width_ns + 1)
+                END
+            ) AS "window"
         FROM stretches
         CROSS JOIN window_width
     ),
-    cut AS (
-        SELECT run, track, carried, cause, first_window AS "window", until_ns - from_ns AS dur_ns
-        FROM placed
-        WHERE first_window = last_window
-        UNION ALL
-        SELECT
-            placed.run,
-            placed.track,
-            placed.carried,
-            placed.cause,
-            step.number,
-            least(placed.until_ns, (step.number + 1) * placed.width_ns)
-                - greatest(placed.from_ns, step.number * placed.width_ns)
-        FROM placed
-        CROSS JOIN LATERAL range(placed.first_window, placed.last_window + 1) AS step (number)
-        WHERE placed.first_window < placed.last_window
-    ),
     added AS (
-        SELECT run, track, carried, cause, "window", sum(dur_ns)::BIGINT AS dur_ns
-        FROM cut
+        SELECT
+            run,
+            track,
+            carried,
+            cause,
+            "window",
+            sum(
+                least(until_ns, ("window" + 1) * width_ns) - greatest(from_ns, "window" * width_ns)
+            )::BIGINT AS dur_ns
+        FROM placed
         GROUP BY run, track, carried, cause, "window"
     ),
     links AS (
@@ -78,7 +71,6 @@ WITH
             track,
             "window",
             CASE
-                WHEN carried IS NULL THEN cause
                 WHEN carried THEN 'transfer'
                 WHEN cause IN ('prefill', 'decode', 'mixed') THEN cause
                 WHEN starts_with(cause, 'swap') THEN 'swapping'
@@ -86,6 +78,9 @@ WITH
             END AS cause,
             dur_ns
         FROM added
+        UNION ALL
+        SELECT run, track, "window", cause, dur_ns
+        FROM idle_cells
         UNION ALL
         SELECT links.run, links.track, links."window", 'no_work', links.dur_ns
         FROM links

@@ -4,7 +4,8 @@
 -- Units: nanoseconds since the start of the simulation; tokens of one request.  NULL where an
 -- imported trace does not say.  `tenant` is NULL where the workload has none.
 -- Definition: `lead` is the first request of the entry's microbatch (itself, where it is alone);
--- spans and waits of a microbatch carry the lead's key.
+-- spans and waits of a microbatch carry the lead's key.  `replica` decoded it, or took its prompt if
+-- that was all; `prompt_replica` took its prompt, in a split deployment of engines.
 CREATE OR REPLACE VIEW requests AS
 SELECT
     run,
@@ -23,5 +24,6 @@ SELECT
     lane,
     coalesce(lead, request) AS lead,
     outcome,
+    prompt_replica,
     tenant
 FROM store.requests;
