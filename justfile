@@ -36,6 +36,10 @@ terms *ARGS:
 view *ARGS:
     @toolkit view "$@"
 
+# How much load deployments hold: just capacity scenarios/capacity-llama8b.toml --rate 12
+capacity *ARGS:
+    @toolkit capacity "$@"
+
 # Say why requests were late: just why traces/opt66-baseline --slowest 5
 why *ARGS:
     @toolkit why "$@"

@@ -73,7 +73,7 @@ def _default(schema: Mapping[str, Any]) -> str:
 def _value(schema: Mapping[str, Any]) -> str:
     """Return what a key takes: its words, or its type and bounds."""
     if "enum" in schema:
-        return ", ".join(f'`"{word}"`' for word in schema["enum"])
+        return ", ".join(f"`{json.dumps(word)}`" for word in schema["enum"])
     if "const" in schema:
         return f"`{schema['const']}`"
     if "properties" in schema:

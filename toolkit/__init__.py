@@ -11,8 +11,9 @@ stream of spans, and every number we publish is a query over those spans.
 ``load`` checks a scenario, ``simulate`` yields its trace in chunks of columns,
 ``run`` does both and writes trace and report, ``sweep`` does so for every point
 of a scenario with a ``[sweep]``, ``studies`` again under other assumptions,
-``open`` opens a trace written before, ``import_trace`` makes one out of a
-foreign file.  Wrong input raises :class:`InputError` with every problem in it.
+``capacity`` searches how much load deployments hold, ``open`` opens a trace
+written before, ``import_trace`` makes one out of a foreign file.  Wrong input
+raises :class:`InputError` with every problem in it.
 
 Importing this package imports nothing else: each name is fetched when first
 used, so that ``toolkit --help`` is not kept waiting by a compiler and two
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from toolkit.errors import TargetMissedError as TargetMissedError
     from toolkit.errors import ToolkitError as ToolkitError
     from toolkit.importing import import_trace as import_trace
+    from toolkit.planner.capacity import capacity as capacity
     from toolkit.planner.studies import studies as studies
     from toolkit.planner.sweep import sweep as sweep
     from toolkit.runs import run as run
@@ -44,6 +46,7 @@ _HOME = {
     "load": "toolkit.scenario",
     "simulate": "toolkit.simulator",
     "run": "toolkit.runs",
+    "capacity": "toolkit.planner.capacity",
     "studies": "toolkit.planner.studies",
     "sweep": "toolkit.planner.sweep",
     "open": "toolkit.analytics",
@@ -63,6 +66,7 @@ __all__ = [
     "TargetMissedError",
     "ToolkitError",
     "__version__",
+    "capacity",
     "import_trace",
     "load",
     "open",

@@ -91,7 +91,7 @@ def _of_the_metric(scenario: Scenario, text: str) -> Iterator[tuple[str, str]]:
             listed = bool(re.search(r"_p\d+(_\d+)?_m?s$", name))
             yield str(error), "list its percentile in report.percentiles" if listed else ""
             continue
-        if column in {"goodput_per_s", "slo_attainment"} and scenario.slo is None:
+        if column in {"goodput_per_s", "slo_attainment"} and not scenario.has_limits:
             yield f"{name} needs limits", "state an [slo]"
         if "usd" in column and scenario.hardware.price_usd_per_hour is None:
             yield f"{name} needs a price", "state hardware.price_usd_per_machine_hour"

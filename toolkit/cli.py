@@ -167,6 +167,7 @@ VERBS = (
     "compare",
     "workload",
     "plan",
+    "capacity",
     "compile",
     "catalog",
     "dejavu",

@@ -86,5 +86,6 @@ def _chunk(requests: Requests, rows: Any) -> Chunk:
         if column.name in known
         else np.full(len(rows), NULL, column.type)
         for column in TABLES["requests"].columns
+        if not column.optional
     }
     return Chunk("requests", columns)

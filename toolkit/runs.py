@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from toolkit.costs.timing import outside_table
 from toolkit.errors import InputError
 from toolkit.progress import bar
 from toolkit.scenario.model import RooflineTiming, Scenario
+from toolkit.scenario.replicating import replicates
 
 if TYPE_CHECKING:
     from toolkit.analytics import Run
@@ -32,12 +33,21 @@ VERSIONED = ("duckdb", "numba", "numpy", "polars", "pyarrow")
 
 
 def run(
-    scenario: Scenario, out: Path | str = ".", *, report: bool = True, quiet: bool = True
+    scenario: Scenario,
+    out: Path | str = ".",
+    *,
+    report: bool = True,
+    quiet: bool = True,
+    executor: str = "processes",
+    workers: int | None = None,
 ) -> Run | dict[str, Run]:
     """Simulate a scenario, write its trace and report, and return the opened run.
 
     A scenario with variants gives a dict of runs by the name of the variant,
-    in the file's order, and one report with all of them side by side.  Traces
+    in the file's order, and one report with all of them side by side.  Of a
+    scenario with replications the first is returned; the others are traces
+    beside it, played by `executor` ("serial" or "processes", `workers` of
+    them), and reports say what all of them come to.  Traces
     go to ``out/traces/<run>``, the report to ``out/reports/<scenario>``; what
     stands there under the same name is replaced once the new one is complete.
     Unless `quiet`, whatever takes more than a second shows a bar on stderr.
@@ -56,6 +66,7 @@ def run(
     assertions.require_answerable(scenario)
     out = Path(out)
     parts = scenario.variants or (scenario,)
+    _run_replications(parts, out, scenario, (executor, workers), quiet=quiet)
     opened = {
         part.variant or part.name: _run_one(part, out, scenario.title, quiet=quiet)
         for part in parts
@@ -86,6 +97,79 @@ def _folder_of_report(scenario: Scenario) -> str:
     return scenario.name if scenario.variants else scenario.run_name
 
 
+def _run_replications(
+    parts: Sequence[Scenario],
+    out: Path,
+    scenario: Scenario,
+    executor: tuple[str, int | None],
+    *,
+    quiet: bool,
+) -> None:
+    """Play every replication of every part after the first, several at a time."""
+    from toolkit.planner.executors import completed, open_executor
+
+    jobs = [
+        _Replication(each, out / "traces" / _folder_of(part, number), scenario.title, part, number)
+        for part in parts
+        for number, each in enumerate(replicates(part), 1)
+        if number > 1
+    ]
+    if not jobs:
+        return
+    kind, workers = executor
+    kind = kind if kind == "processes" else "serial"  # a cluster's workers have disks of their own
+    title = f"replications of {scenario.name}"
+    with (
+        open_executor(kind, workers=workers) as (opened, count),
+        bar(title, total=len(jobs), quiet=quiet) as advance,
+    ):
+        for _ in completed(opened, count, _replicate, jobs):
+            advance(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Replication:
+    """One replication to play, and where; `of` is the scenario whose first has the own seed."""
+
+    scenario: Scenario
+    folder: Path
+    study: str
+    of: Scenario
+    number: int
+
+
+def _replicate(job: _Replication) -> None:
+    from toolkit.simulator import simulate
+    from toolkit.trace import store
+    from toolkit.workload import build
+
+    requests = build(job.scenario)
+    lower = bounds(job.scenario, requests)
+    about = {"study": job.study, **_replication(job.of, job.number)}
+    manifest = {**_manifest(job.scenario, requests, lower), **about}
+    store.write(job.folder, within_bounds(lower, simulate(job.scenario, requests)), manifest)
+
+
+def _folder_of(scenario: Scenario, number: int) -> str:
+    return scenario.run_name if number == 1 else f"{scenario.run_name}-r{number}"
+
+
+def _replication(scenario: Scenario, number: int) -> dict[str, Any]:
+    """Return what the manifest of a replication says of the others, {} where there are none."""
+    stated = scenario.replications
+    if stated is None:
+        return {}
+    said: dict[str, Any] = {
+        "of": _digest(scenario),
+        "number": number,
+        "count": stated.count,
+        "confidence": stated.confidence,
+    }
+    if number == 1:
+        said["beside"] = [_folder_of(scenario, other) for other in range(2, stated.count + 1)]
+    return {"replication": said}
+
+
 def _run_one(scenario: Scenario, out: Path, study: str, *, quiet: bool) -> Run:
     from toolkit import analytics
     from toolkit.simulator import simulate
@@ -96,7 +180,8 @@ def _run_one(scenario: Scenario, out: Path, study: str, *, quiet: bool) -> Run:
     requests = build(scenario)
     folder = out / "traces" / scenario.run_name
     lower = bounds(scenario, requests)
-    manifest = {**_manifest(scenario, requests, lower), "study": study}
+    about = {"study": study, **_replication(scenario, 1)}
+    manifest = {**_manifest(scenario, requests, lower), **about}
 
     def draw(written: store.Store) -> None:
         words = render_default(written) if scenario.trace.renderings else ""
@@ -125,7 +210,6 @@ def within_bounds(lower: Sequence[Bound], chunks: Iterable[Chunk]) -> Iterator[C
 
 def _manifest(scenario: Scenario, requests: Requests, lower: Sequence[Bound]) -> dict[str, Any]:
     """Return what a trace says about itself: all that made it, nothing of when or where."""
-    document = json.dumps(scenario.document, sort_keys=True, ensure_ascii=False)
     return {
         "name": scenario.name,
         "title": scenario.title,
@@ -135,12 +219,17 @@ def _manifest(scenario: Scenario, requests: Requests, lower: Sequence[Bound]) ->
         "level": scenario.trace.level,
         "seed": scenario.workload.seed,
         "scenario": scenario.document,
-        "scenario_sha256": hashlib.sha256(document.encode()).hexdigest(),
+        "scenario_sha256": _digest(scenario),
         "workload_sha256": requests.sha256(),
         "versions": _versions(),
         "bounds": [asdict(bound) for bound in lower],
         "facts": _facts(scenario, requests),
     }
+
+
+def _digest(scenario: Scenario) -> str:
+    document = json.dumps(scenario.document, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(document.encode()).hexdigest()
 
 
 def _versions() -> Mapping[str, str]:

@@ -134,7 +134,7 @@ def test_the_prompt_answers_queries_and_commands(traces: Path, capsys: Captured)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("SELECT * FROM request_l", {"request_latency"}),
+        ("SELECT * FROM request_la", {"request_latency"}),
         ("SELECT g.x FROM goodput WHERE goodput.att", {"goodput.attainment"}),
         ("FROM goodput SELECT good_out", {"good_output_tokens_per_s"}),
         ("SELE", {"SELECT"}),

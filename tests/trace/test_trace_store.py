@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,6 +22,7 @@ import worlds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from toolkit import analytics
 from toolkit.errors import FaultError, InputError
 from toolkit.trace import store as store_module
 from toolkit.trace.columns import TABLES, Chunk, empty
@@ -70,6 +72,39 @@ def test_empty_values_become_nulls_and_others_stay(tmp_path: Path) -> None:
     spans = pl.read_parquet(opened.path("spans"))
     assert spans.filter(pl.col("bytes").is_not_null()).height == 4
     assert spans["depth"].null_count() == 0
+
+
+def test_an_optional_column_that_no_chunk_has_is_empty_and_one_that_a_chunk_has_stays(
+    tmp_path: Path,
+) -> None:
+    without = worlds.store(tmp_path / "without", worlds.pipeline())
+    assert set(without.read("requests")["tenant"].to_pylist()) == {None}
+    tenants: Any = ["chat", None, "code", "chat"]
+    with_tenants = [
+        Chunk("requests", {**chunk.columns, "tenant": tenants})
+        if chunk.table == "requests"
+        else chunk
+        for chunk in worlds.pipeline()
+    ]
+    opened = worlds.store(tmp_path / "with", with_tenants)
+    assert opened.read("requests")["tenant"].to_pylist() == tenants
+
+
+def test_an_older_store_without_an_optional_column_opens_beside_a_newer_one(
+    tmp_path: Path,
+) -> None:
+    worlds.store(tmp_path / "new", worlds.pipeline())
+    worlds.store(tmp_path / "old", worlds.pipeline())
+    path = tmp_path / "old" / "requests.parquet"
+    pq.write_table(pq.read_table(path).drop(["tenant"]), path)
+    manifest = json.loads((tmp_path / "old" / "manifest.json").read_text())
+    manifest["tables"]["requests"]["bytes"] = path.stat().st_size
+    (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest))
+    assert Store(tmp_path / "old").lacks("requests") == ("tenant",)
+    with analytics.open([tmp_path / "old", tmp_path / "new"]) as run:
+        assert run.sql("SELECT DISTINCT tenant FROM requests").fetchall() == [(None,)]
+        per_run = "SELECT run, count(*) FROM requests GROUP BY run ORDER BY run"
+        assert [count for _, count in run.sql(per_run).fetchall()] == [4, 4]
 
 
 def test_a_store_without_rows_has_every_table(tmp_path: Path) -> None:

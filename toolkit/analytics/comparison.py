@@ -43,7 +43,19 @@ VIEWS = {
 KEPT = (*SHARED, *VIEWS, "matched_requests", "stage_spending")
 """Views that several others read, computed once."""
 
-WORDS = frozenset({"name", "title", "question", "variant", "schema_version", "trace", "report"})
+WORDS = frozenset(
+    {
+        "name",
+        "title",
+        "question",
+        "variant",
+        "schema_version",
+        "trace",
+        "report",
+        "replications",
+        "capacity",
+    }
+)
 """Parts of a scenario that change nothing about what happens."""
 
 RESAMPLES = 2000

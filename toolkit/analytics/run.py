@@ -367,6 +367,26 @@ def keep(connection: duckdb.DuckDBPyConnection, view: str) -> None:
     connection.execute(f"ALTER TABLE kept RENAME TO {view}")
 
 
+_TYPES = {
+    "int64": "BIGINT",
+    "int32": "INTEGER",
+    "int8": "TINYINT",
+    "float64": "DOUBLE",
+    "string": "VARCHAR",
+}
+"""What DuckDB calls the types of columns."""
+
+
+def _columns(table: str, store: Store) -> str:
+    lacks = store.lacks(table)
+    return ", ".join(
+        f'NULL::{_TYPES[column.type]} AS "{column.name}"'
+        if column.name in lacks
+        else f'"{column.name}"'
+        for column in TABLES[table].columns
+    )
+
+
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:
     """Return a name for each folder: its own, with as many parents as tell them apart."""
     parts = [folder.absolute().parts for folder in folders]
@@ -381,26 +401,6 @@ def _names(folders: Sequence[Path]) -> tuple[str, ...]:
 def _spill() -> str:
     """Return a folder of this connection's own, which DuckDB makes when it needs it and removes."""
     return str(Path(tempfile.gettempdir()) / f"toolkit-{os.getpid()}-{uuid4().hex[:8]}")
-
-
-def _columns(table: str, store: Store) -> str:
-    lacks = store.lacks(table)
-    return ", ".join(
-        f'NULL::{_SQL[column.type]} AS "{column.name}"'
-        if column.name in lacks
-        else f'"{column.name}"'
-        for column in TABLES[table].columns
-    )
-
-
-_SQL = {
-    "int64": "BIGINT",
-    "int32": "INTEGER",
-    "int8": "TINYINT",
-    "float64": "DOUBLE",
-    "string": "VARCHAR",
-}
-"""Types of columns in SQL."""
 
 
 def _literal(text: str) -> str:

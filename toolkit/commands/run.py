@@ -42,16 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-report", action="store_true", help="write traces only")
     parser.add_argument("--json", action="store_true", help="print a list of objects, one per run")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    sweep = parser.add_argument_group("where the scenario has a [sweep]")
-    sweep.add_argument(
+    many = parser.add_argument_group("where the scenario has a [sweep] or [replications]")
+    many.add_argument(
         "--executor",
         default="processes",
         metavar="KIND",
-        help="serial, processes (default) or dask; the results are the same bytes",
+        help="serial, processes (default) or, of a sweep, dask; the results are the same bytes",
     )
-    sweep.add_argument(
+    many.add_argument(
         "--workers", type=int, metavar="N", help="processes (default: one for each core)"
     )
+    sweep = parser.add_argument_group("where the scenario has a [sweep]")
     sweep.add_argument("--address", metavar="URL", help="of the Dask scheduler, tcp://HOST:PORT")
     sweep.add_argument(
         "--study",
@@ -86,7 +87,14 @@ def execute(arguments: argparse.Namespace) -> int:
         if scenario.sweep is not None:
             swept.append(_run_sweep(scenario, arguments))
             continue
-        done = toolkit.run(scenario, out=arguments.out, report=False, quiet=arguments.quiet)
+        done = toolkit.run(
+            scenario,
+            out=arguments.out,
+            report=False,
+            quiet=arguments.quiet,
+            executor=arguments.executor,
+            workers=arguments.workers,
+        )
         these = list(done.values()) if isinstance(done, Mapping) else [done]
         folder = None if arguments.no_report else _write_report(these, arguments)
         if not arguments.json:

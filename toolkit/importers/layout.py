@@ -333,6 +333,8 @@ def _request_chunk(requests: Mapping[str, npt.NDArray[Any]]) -> Chunk:
     rows = len(requests["request"])
     columns: dict[str, Any] = {}
     for column in TABLES["requests"].columns:
+        if column.optional and column.name not in requests:
+            continue
         if column.type == "string":
             columns[column.name] = list(requests.get(column.name, ["served"] * rows))
         else:

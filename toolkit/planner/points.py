@@ -22,7 +22,7 @@ from toolkit.simulator import simulate
 from toolkit.trace.columns import Chunk
 from toolkit.workload import build
 
-__all__ = ["Answer", "Task", "answer", "batches", "play"]
+__all__ = ["TABLES", "Answer", "Task", "answer", "batches", "manifest", "play"]
 
 MOST_POINTS = 128
 """Points of a batch: the views take a few milliseconds a query, however many runs they see."""
@@ -114,11 +114,11 @@ def answer(batch: Sequence[Task]) -> list[Answer]:
             words = f"{problem.where}: {problem.expected}, got {problem.got}"
             refused.append(Answer(task.key, {}, words))
         else:
-            played.append((task.key, _manifest(task.scenario, lower), chunks))
+            played.append((task.key, manifest(task.scenario, lower), chunks))
     if not played:
         return refused
     runs = [(manifest, chunks) for _, manifest, chunks in played]
-    slo = any(task.scenario.slo for task in batch)
+    slo = any(task.scenario.has_limits for task in batch)
     kept = ("request_latency",) if views is None or SPREAD in views else ()
     with InMemory(runs, tables=TABLES, kept=kept) as opened:
         rows = metrics(opened, views, slo=slo)
@@ -144,7 +144,7 @@ def _mean_output_tokens(lengths: Lengths, entries: int) -> float:
     return sum((b - a) * (v + w) / 2 for (a, v), (b, w) in pairwise(points))
 
 
-def _manifest(scenario: Scenario, lower: Sequence[Bound]) -> Mapping[str, Any]:
+def manifest(scenario: Scenario, lower: Sequence[Bound]) -> Mapping[str, Any]:
     """Return what views read of a manifest, as far as metrics depend on it."""
     percentiles = sorted({*PERCENTILES, *scenario.report.percentiles})
     return {
@@ -154,7 +154,25 @@ def _manifest(scenario: Scenario, lower: Sequence[Bound]) -> Mapping[str, Any]:
         "bounds": [asdict(bound) for bound in lower],
         "scenario": {
             "deployment": {"kind": scenario.deployment.kind},
-            "report": {"percentiles": percentiles},
-            **({"slo": scenario.document["slo"]} if scenario.slo else {}),
+            "report": {"percentiles": percentiles, **_warm_up(scenario)},
+            **_limits(scenario),
         },
+    }
+
+
+def _warm_up(scenario: Scenario) -> Mapping[str, float]:
+    stated = {
+        "warm_up_s": scenario.report.warm_up_s,
+        "warm_up_share": scenario.report.warm_up_share,
+    }
+    return {key: value for key, value in stated.items() if value is not None}
+
+
+def _limits(scenario: Scenario) -> Mapping[str, Any]:
+    """Return the limits of all requests and of tenants, where the manifest of a run has them."""
+    tenants = scenario.document["workload"].get("tenant", ())
+    own = [{"name": each["name"], "slo": each["slo"]} for each in tenants if "slo" in each]
+    return {
+        **({"slo": scenario.document["slo"]} if scenario.slo else {}),
+        **({"workload": {"tenant": own}} if own else {}),
     }

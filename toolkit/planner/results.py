@@ -210,7 +210,7 @@ def _metric_names(sweep: Sweep) -> tuple[str, ...]:
     """Return the metrics of every row: those of [report]'s percentiles, and of an [slo]."""
     scenarios = [point.scenario for point in sweep.points]
     percentiles = {each for scenario in scenarios for each in scenario.report.percentiles}
-    return metric_names(percentiles, slo=any(scenario.slo for scenario in scenarios))
+    return metric_names(percentiles, slo=any(scenario.has_limits for scenario in scenarios))
 
 
 def _limit(condition: Condition, figures: Mapping[str, Named]) -> Callable[[Row], bool]:

@@ -10,13 +10,13 @@ nearest to the scenario's own value.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 from toolkit.planner import points
+from toolkit.planner.bisection import narrowed
 from toolkit.planner.executors import completed
 from toolkit.planner.ledger import key_of
 from toolkit.planner.metrics import views_of
@@ -120,14 +120,14 @@ def _first_change(lead: Lead, own: float, end: float, ask: Probe) -> tuple[float
 def _narrowed(
     lead: Lead, stays: float, changes: float, family: str | None, ask: Probe
 ) -> tuple[float, str]:
-    while max(stays / changes, changes / stays) > CLOSE:
-        between = math.sqrt(stays * changes)
-        found = ask(between, lead.group)
-        if found == lead.winner.family:
-            stays = between
-        else:
-            changes, family = between, found
-    return changes, family or ""
+    found = {changes: family}
+
+    def still(value: float) -> bool:
+        found[value] = ask(value, lead.group)
+        return found[value] == lead.winner.family
+
+    _, changed = narrowed(stays, changes, CLOSE, still)
+    return changed, found[changed] or ""
 
 
 def probe(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from toolkit.report import endings, figures, ledger_figures, style, words
+from toolkit.report import endings, figures, ledger_figures, limits, load, replicated, style, words
 from toolkit.report.document import (
     Block,
     Document,
@@ -49,6 +48,10 @@ _TERMS = (
     "request_outcomes",
     "slo_attainment",
     "goodput",
+    "saturation",
+    "percentile_support",
+    "replication_summary",
+    "replication_differences",
     "load_windows",
     "transfer_summary",
     "kv_transfers",
@@ -87,8 +90,11 @@ def content(
         sections = [
             Section("Answer", list(_answer(findings))),
             *([Section("Assertions", list(assertion_blocks(outcomes)))] if outcomes else []),
-            *([Section("Limits", list(_limits(findings)))] if findings["goodput"].height else []),
-            *([Section("Outcomes", list(endings.blocks(findings)))] if ended else []),
+            *_section("Replications", replicated.blocks(findings)),
+            *_section("Load", load.blocks(findings)),
+            *_section("Limits", limits.blocks(findings), findings["goodput"].height),
+            *_section("Tenants", limits.tenants(findings), findings["tenant_summary"].height),
+            *_section("Outcomes", endings.blocks(findings), len(ended)),
             Section("Why", list(_why(findings))),
             Section("Where the time went", list(_time(findings))),
             Section("Cost", list(_cost(findings))),
@@ -100,6 +106,12 @@ def content(
             Section("Provenance", list(_provenance(findings)), folded=True),
         ]
     return Document(title or findings.title(), question or findings.question(), sections)
+
+
+def _section(title: str, blocks: Iterator[Block], shown: int = 1) -> Iterator[Section]:
+    """Yield the section, unless it is not `shown` or has nothing in it."""
+    if shown and (listed := list(blocks)):
+        yield Section(title, listed)
 
 
 def _answer(findings: Findings) -> Iterator[Block]:
@@ -354,6 +366,8 @@ def _latency(findings: Findings) -> Iterator[Block]:
         "simulators' figure (end-to-end time by output tokens), counts entries.",
         "note",
     )
+    for said in (*load.warm_up(findings), *load.support(findings)):
+        yield Paragraph(f"{said}.", "note")
 
 
 _METRICS = {
@@ -436,54 +450,6 @@ def _load_figure(findings: Findings) -> Figure:
         lambda width: figures.load(findings["load_windows"], findings.labels, width),
         "Averages over windows: waiting from arrival to the first stage, served from there to the "
         "last token.",
-    )
-
-
-LIMITS = {
-    "ttft": "first token",
-    "tpot": "per token after it",
-    "e2e": "end to end",
-    "all": "all of them",
-}
-"""Shown names of the limits of an [slo]."""
-
-
-def _limits(findings: Findings) -> Iterator[Block]:
-    """Say which share of requests met each limit, and how many good ones there were a second."""
-    rows: list[list[str]] = []
-    for row in findings["slo_attainment"].to_dicts():
-        limit = row["limit_ms"]
-        rows.append(
-            [
-                LIMITS[row["slo"]],
-                findings.labels[str(row["run"])],
-                "" if limit is None else f"≤ {words.seconds(limit / 1e3)}",
-                f"{row['met']:,} of {row['requests']:,}",
-                words.share(row["attainment"]),
-            ]
-        )
-    rows.sort(key=lambda row: list(LIMITS.values()).index(row[0]))
-    for above, below in list(pairwise(rows))[::-1]:
-        if below[0] == above[0]:
-            below[0] = ""
-    yield Table(["", "run", "limit", "met", "attainment"], rows, words=2)
-    yield Table(
-        ["", "goodput, requests/s", "throughput, requests/s", "good output tokens/s"],
-        [
-            [
-                findings.labels[str(row["run"])],
-                words.amount(row["goodput_per_s"]),
-                words.amount(row["requests_per_s"]),
-                words.amount(row["good_output_tokens_per_s"]),
-            ]
-            for row in findings["goodput"].to_dicts()
-        ],
-    )
-    yield Paragraph(
-        "Over all requests that arrived: those refused, given up or failed are misses. Goodput "
-        "counts the requests that met every limit, by the makespan; an answer of one token meets a "
-        "limit on the time per token after it.",
-        "note",
     )
 
 

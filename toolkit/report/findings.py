@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from toolkit import analytics
+from toolkit.analytics.replicated import replications_beside
 from toolkit.report import words
 from toolkit.report.explaining import Explanation, explained
 
@@ -44,6 +45,11 @@ TABLES = (
     "slo_attainment",
     "goodput",
     "request_outcomes",
+    "saturation",
+    "tenant_summary",
+    "tenant_slo",
+    "percentile_support",
+    "warm_up_cut",
     "itl_summary",
     "kv_transfer_summary",
     "throughput_windows",
@@ -53,6 +59,9 @@ TABLES = (
     "timeline_pipelines",
 )
 """Views a report reads, each saved beside it as a table of that name."""
+
+REPLICATED = ("replication_summary", "replication_differences")
+"""Views over all replications of the runs shown, those that are traces beside them included."""
 
 _ORDER = {
     "latency_summary": "run, metric",
@@ -179,6 +188,10 @@ def _find(runs: tuple[Run, ...]) -> Findings:
             )
             for view in TABLES
         }
+        frames |= {view: together.frame(f"FROM {view}") for view in REPLICATED}
+    if beside := replications_beside(stores):
+        with analytics.open([*folders, *beside]) as replicated:
+            frames |= {view: replicated.frame(f"FROM {view}") for view in REPLICATED}
     return Findings(
         frames=frames,
         manifests=[store.manifest for store in stores],

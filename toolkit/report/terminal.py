@@ -11,9 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.report import endings, words
-from toolkit.report.content import LIMITS
+from toolkit.report import endings, load, replicated, words
 from toolkit.report.findings import Findings, find
+from toolkit.report.limits import LIMITS
 from toolkit.report.outcomes import Outcome
 from toolkit.report.outcomes import lines as outcome_lines
 
@@ -67,7 +67,7 @@ def terminal(runs: Sequence[Run], console: Console, *, outcomes: Sequence[Outcom
     console.print()
     if outcomes:
         console.print(_assertions(outcomes), crop=False)
-    for part in (_headline, _limits, _endings, _latency, _stages, _transfers, _places):
+    for part in _PARTS:
         if (shown := part(findings)) is not None:
             console.print(shown)
 
@@ -143,6 +143,67 @@ def _endings(findings: Findings) -> RenderableType | None:
     named = ((endings.ENDINGS[outcome], of_run) for outcome, of_run in counts.items())
     for name, of_run in (*named, *endings.wasted(findings)):
         table.add_row(name, *(of_run.get(run, "0") for run in findings.labels))
+    return Padding(table, (0, 0, 1, 0))
+
+
+def _replications(findings: Findings) -> RenderableType | None:
+    """Return means over replications with their intervals, and what differs from the first run."""
+    said = replicated.about(findings)
+    if not said:
+        return None
+    first, *others = findings.labels.values()
+    parts: list[RenderableType] = []
+    for heading, labels, rows in (
+        ("over replications", [first, *others], replicated.means(findings)),
+        (f"less {first}", others, replicated.differences(findings)),
+    ):
+        if rows:
+            table = _table(heading)
+            for label in labels:
+                table.add_column(label, justify="right", overflow="fold")
+            for row in rows:
+                table.add_row(*row)
+            parts.append(table)
+    note = "pairs of the same seed; *: the interval leaves 0 out" if len(parts) > 1 else ""
+    return Padding(Group(*parts, *([_note(note)] if note else []), _note(said)), (0, 0, 1, 0))
+
+
+def _load(findings: Findings) -> RenderableType | None:
+    """Return whether each run keeps up with what arrives."""
+    said = load.keeping_up(findings)
+    if not said:
+        return None
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for label, sentence in said:
+        found, _, rest = sentence.partition(": ")
+        text = Text(found, _VERDICTS.get(found, "")).append(f": {rest}" if rest else "", "not bold")
+        table.add_row(Text(label if len(findings.labels) > 1 else "load", "italic"), text)
+    return Padding(table, (0, 0, 1, 0))
+
+
+_VERDICTS = {"stable": "green", "backlogged": "yellow", "overloaded": "bold red"}
+
+
+def _tenants(findings: Findings) -> RenderableType | None:
+    """Return what each tenant got."""
+    rows = findings["tenant_summary"].to_dicts()
+    if not rows:
+        return None
+    table = _table("tenants")
+    for column in ("requests", "TTFT p50", "p99", "TPOT p99", "E2E p99", "met limits"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for run, label in findings.labels.items():
+        these = [row for row in rows if str(row["run"]) == run]
+        if these and len(findings.labels) > 1:
+            table.add_row(Text(label, "italic"))
+        for row in these:
+            figures = ("ttft_median_s", "ttft_p99_s", "tpot_p99_s", "e2e_p99_s")
+            table.add_row(
+                f"  {row['tenant']}" if len(findings.labels) > 1 else str(row["tenant"]),
+                f"{row['arrived_requests']:,}",
+                *(words.seconds(row[figure]) for figure in figures),
+                "" if row["attainment"] is None else words.share(row["attainment"]),
+            )
     return table
 
 
@@ -174,7 +235,9 @@ def _latency(findings: Findings) -> RenderableType | None:
                 values += [late.get((run, metric, each)) for each in asked]
                 cells = [words.seconds(value) for value in [*values, row["max_s"]]]
                 table.add_row(f"  {label}" if several else name, *cells)
-    return Group(table, _note("percentiles by linear interpolation; each request counts once"))
+    notes = ["percentiles by linear interpolation; each request counts once"]
+    warnings = [Text(each, "yellow") for each in load.support(findings)]
+    return Group(table, *map(_note, [*notes, *load.warm_up(findings)]), *warnings)
 
 
 def _stages(findings: Findings) -> RenderableType | None:
@@ -312,3 +375,10 @@ def _bar(row: Mapping[str, Any]) -> Text:
         bar.append(cell * cells, colour)
         done += cells
     return bar
+
+
+_PARTS = (
+    *(_headline, _replications, _load, _limits, _tenants, _endings),
+    *(_latency, _stages, _transfers, _places),
+)
+"""What is printed below the answer, in order; None where there is nothing to say."""

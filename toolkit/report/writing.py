@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from toolkit.report.content import content
 from toolkit.report.document import Document, Figure
-from toolkit.report.findings import find
+from toolkit.report.findings import REPLICATED, find
 from toolkit.report.folder import MARK, replacing
 from toolkit.report.html import html
 from toolkit.report.markdown import markdown
@@ -43,7 +43,12 @@ def write(
     """
     findings = find(runs)
     document = content(findings, title=title, question=question, outcomes=outcomes)
-    return write_document(document, findings.frames, folder)
+    shown = {
+        name: frame
+        for name, frame in findings.frames.items()
+        if frame.height or name not in REPLICATED
+    }
+    return write_document(document, shown, folder)
 
 
 def write_document(

@@ -11,6 +11,7 @@ from toolkit import catalog
 from toolkit.scenario.model import (
     Arrivals,
     Assertion,
+    Capacity,
     Clients,
     Degree,
     Deployment,
@@ -21,6 +22,7 @@ from toolkit.scenario.model import (
     Link,
     Model,
     Profile,
+    Replications,
     Report,
     RooflineTiming,
     Scenario,
@@ -74,6 +76,10 @@ def build(
         trace=Trace(document["trace"]["level"], tuple(document["trace"]["renderings"])),
         report=_report(document["report"]),
         slo=_slo(document["slo"]) if "slo" in document else None,
+        replications=Replications(**document["replications"])
+        if "replications" in document
+        else None,
+        capacity=_capacity(document["capacity"]) if "capacity" in document else None,
         assertions=tuple(Assertion(**each) for each in document.get("assert", ())),
         file=file,
         token_pool=token_pool,
@@ -273,6 +279,7 @@ def _tenant(table: Table, workload: Table, recording: Recording | None) -> Tenan
         share=float(table.get("share", 1.0)),
         arrivals=_arrivals(table["arrivals"], None) if "arrivals" in table else None,
         priority=table.get("priority", 0),
+        slo=_slo(table["slo"]) if "slo" in table else None,
     )
 
 
@@ -426,7 +433,26 @@ def _report(table: Table) -> Report:
     return Report(
         percentiles=tuple(float(each) for each in table["percentiles"]),
         window_s=None if window is None else (float(window[0]), float(window[1])),
+        warm_up_s=_float(table.get("warm_up_s")),
+        warm_up_share=_float(table.get("warm_up_share")),
     )
+
+
+def _capacity(table: Table) -> Capacity:
+    between = table.get("rate_range_per_s")
+    return Capacity(
+        attainment=float(table["attainment"]),
+        tolerance=float(table["tolerance"]),
+        replicas=tuple(sorted(table.get("replicas", ()))),
+        rate_range_per_s=None if between is None else (float(between[0]), float(between[1])),
+        rate_per_s=_float(table.get("rate_per_s")),
+        least_span_s=float(table["least_span_s"]),
+        latency=table["latency"],
+    )
+
+
+def _float(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _slo(table: Table) -> Slo:

@@ -96,6 +96,9 @@ def _swept(
     if any("assert" in layer.values for layer in sources.layers):
         way_out = "state it as one of the limits of [sweep.best], or on its own scenario"
         findings.append(Finding(("assert",), "does not go with [sweep]", way_out=way_out))
+    if any("replications" in layer.values for layer in sources.layers):
+        way_out = "state it on the winner's own scenario"
+        findings.append(Finding(("replications",), "does not go with [sweep]", way_out=way_out))
     if findings:
         raise sources.error(located(finding, sources.layers) for finding in findings)
     if study is not None:
@@ -159,7 +162,9 @@ def _family(sources: Sources, variants: Sequence[Scenario]) -> Scenario:
     )
 
 
-_OF_THE_FILE = frozenset({"schema_version", "variant", "name", "assert"})
+_OF_THE_FILE = frozenset(
+    {"schema_version", "variant", "name", "assert", "replications", "capacity"}
+)
 """Keys that a variant does not have of its own."""
 
 

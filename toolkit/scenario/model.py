@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Arrivals",
     "Assertion",
+    "Capacity",
     "Clients",
     "Degree",
     "Deployment",
@@ -30,6 +31,7 @@ __all__ = [
     "Link",
     "Model",
     "Profile",
+    "Replications",
     "Report",
     "RooflineTiming",
     "Scenario",
@@ -328,6 +330,15 @@ class Clients:
 
 
 @dataclass(frozen=True, slots=True)
+class Slo:
+    """Limits that a request has to meet to be good, seconds; None where nothing is stated."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    e2e_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """Who sends: a share of the arrivals, or arrivals of its own, and lengths.
 
@@ -339,6 +350,8 @@ class Tenant:
     share: float = 1.0
     arrivals: Arrivals | None = None
     priority: int = 0
+    slo: Slo | None = None
+    """Limits of its own, in place of the scenario's; None: the scenario's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,15 +464,35 @@ class Report:
     percentiles: tuple[float, ...] = (50.0, 90.0, 95.0, 99.0)
     window_s: tuple[float, float] | None = None
     """Window of the stage timeline; None: chosen from the run."""
+    warm_up_s: float | None = None
+    """Requests that arrive earlier are left out of latencies and attainment."""
+    warm_up_share: float | None = None
+    """The same as a share of the time from the first arrival to the last."""
 
 
 @dataclass(frozen=True, slots=True)
-class Slo:
-    """Limits that a request has to meet to be good, seconds; None where nothing is stated."""
+class Replications:
+    """How often a scenario is played, each time with a seed of its own, and how sure to be."""
 
-    ttft_s: float | None = None
-    tpot_s: float | None = None
-    e2e_s: float | None = None
+    count: int
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a search for capacity tries, and when a rate holds.  Rates are requests per second."""
+
+    attainment: float = 0.99
+    """Share of requests that have to meet all their limits."""
+    tolerance: float = 0.02
+    """A rate that fails is known this close above the highest that holds, as a share of it."""
+    replicas: tuple[int, ...] = ()
+    """Numbers of replicas to try; none: the scenario's own."""
+    rate_range_per_s: tuple[float, float] | None = None
+    rate_per_s: float | None = None
+    """The load for which the smallest and the cheapest deployment are sought."""
+    least_span_s: float = 60.0
+    latency: str = "ttft_p99_ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,6 +526,8 @@ class Scenario:
     trace: Trace = field(default_factory=Trace)
     report: Report = field(default_factory=Report)
     slo: Slo | None = None
+    replications: Replications | None = None
+    capacity: Capacity | None = None
     assertions: tuple[Assertion, ...] = ()
     file: Path | None = field(default=None, compare=False)
     token_pool: TokenPool | None = None
@@ -501,6 +536,11 @@ class Scenario:
     variants: tuple[Scenario, ...] = ()
     sweep: Sweep | None = None
     document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether any request has limits to meet: those of [slo], or of its tenant."""
+        return self.slo is not None or any(tenant.slo for tenant in self.workload.tenants)
 
     @property
     def run_name(self) -> str:

@@ -118,6 +118,19 @@ def _window_and_percentiles_ascend(scenario: Scenario) -> Iterator[Finding]:
         yield Finding(("report", "percentiles"), "expected ascending percentiles", got)
 
 
+def _one_warm_up(scenario: Scenario) -> Iterator[Finding]:
+    if scenario.report.warm_up_s is not None and scenario.report.warm_up_share is not None:
+        yield Finding(("report", "warm_up_share"), "does not go with warm_up_s", "", "remove one")
+
+
+def _rates_ascend(scenario: Scenario) -> Iterator[Finding]:
+    between = scenario.capacity and scenario.capacity.rate_range_per_s
+    if between and between[0] >= between[1]:
+        got = f"[{between[0]:g}, {between[1]:g}]"
+        where = ("capacity", "rate_range_per_s")
+        yield Finding(where, "expected a lowest rate below the highest", got)
+
+
 def _table_is_sound(scenario: Scenario) -> Iterator[Finding]:
     table = scenario.timing
     if not isinstance(table, TableTiming):
@@ -337,6 +350,8 @@ _COUNTS: tuple[Check, ...] = (
     _idle_takes_no_more_than_work,
     _equal_work_divides,
     _window_and_percentiles_ascend,
+    _one_warm_up,
+    _rates_ascend,
     demand.of_counts,
     *engine.COUNTS,
 )

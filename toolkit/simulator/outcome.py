@@ -101,6 +101,7 @@ class Outcome:
                     np.full(entries, NULL) if self.prompt_replica is None else self.prompt_replica
                 ).astype(np.int32),
                 **self._feedback(requests),
+                **_tenants(requests),
             },
         )
 
@@ -171,6 +172,14 @@ class Outcome:
                 "ordinal": np.zeros(len(order), np.int32),
             },
         )
+
+
+def _tenants(requests: Requests) -> dict[str, npt.NDArray[np.object_]]:
+    """Return who sent each entry; nothing where the workload has no tenants."""
+    if requests.tenant is None or not requests.tenants:
+        return {}
+    names = np.array([*requests.tenants, None], object)  # the last for those of nobody, -1
+    return {"tenant": names[requests.tenant]}
 
 
 @dataclass(frozen=True, slots=True)

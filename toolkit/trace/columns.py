@@ -191,6 +191,11 @@ TABLES: Mapping[str, Table] = {
                             "int32",
                             "tokens that had been generated of one that was given up",
                         ),
+                        (
+                            "tenant",
+                            "string",
+                            "who sent it; empty where the workload has no tenants",
+                        ),
                     )
                 ),
             ],
@@ -354,7 +359,7 @@ class Chunk:
 
     ``columns`` has every column of the table save optional ones: integer and
     float columns as numpy arrays of the declared type, string columns as
-    sequences of str.
+    sequences of str, with None where a nullable one is empty.
     """
 
     table: str

@@ -1,8 +1,9 @@
 -- Every latency of every request, one under the other: what distributions are made of.
 -- Grain: one row per metric and request (an entry of size n gives n rows); for the metric
 -- latency_per_token one row per entry, as the published simulators count.
--- Reads: request_latency.
+-- Reads: request_latency, warm_up_requests.
 -- Units: seconds.
+-- Definition: requests that arrived during the warm-up are left out.
 CREATE OR REPLACE VIEW latency_samples AS
 WITH
     entry_metric AS (
@@ -13,6 +14,7 @@ WITH
             CASE metric.metric WHEN 'latency_per_token' THEN 1 ELSE request_latency.size END
                 AS weight
         FROM request_latency
+        ANTI JOIN warm_up_requests USING (run, request)
         CROSS JOIN LATERAL (
             VALUES
                 ('ttft', ttft_s),

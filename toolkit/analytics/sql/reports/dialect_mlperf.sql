@@ -6,7 +6,7 @@
 -- by the time the last one was done, from the start of the load; scheduled samples per second are
 -- (samples - 1) by the last arrival.  The percentile p of n samples is the one at place floor(n p)
 -- from 0.  A run is valid where p99 of TTFT and of TPOT are at most the limits: there is no goodput,
--- and single requests may exceed them.  Answers of one token are left out of TPOT.
+-- and single requests may exceed them; tenants' own limits are not looked at.  Answers of one token are left out of TPOT.
 CREATE OR REPLACE VIEW dialect_mlperf AS
 WITH
     arrivals AS (
@@ -26,7 +26,8 @@ WITH
         FROM slo_limits
         JOIN dialect_spread USING (run)
         WHERE
-            dialect_spread.dialect = 'mlperf'
+            slo_limits.tenant IS NULL
+            AND dialect_spread.dialect = 'mlperf'
             AND dialect_spread.metric IN ('first_token_latency', 'time_per_output_token')
             AND dialect_spread.statistic = 'p99'
             AND (slo_limits.ttft_ms IS NOT NULL OR slo_limits.tpot_ms IS NOT NULL)

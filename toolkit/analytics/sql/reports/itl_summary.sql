@@ -1,15 +1,16 @@
 -- The spread of inter-token latency over all output tokens after the first.
 -- Grain: one row per run and statistic: min, mean, max and the percentiles of [report].
 -- Empty at trace level `requests`.
--- Reads: itl, runs.
+-- Reads: itl, runs, warm_up_requests.
 -- Units: seconds; `percentile` is NULL for min, mean and max.
--- Definition: each token of each request counts once.  Percentiles by linear interpolation as in
+-- Definition: each token of each request that arrived after the warm-up counts once.  Percentiles by linear interpolation as in
 -- latency_percentiles.
 CREATE OR REPLACE VIEW itl_summary AS
 WITH
     distinct_gaps AS (
         SELECT run, gap_ns, sum(size)::BIGINT AS tokens
         FROM itl
+        ANTI JOIN warm_up_requests USING (run, request)
         GROUP BY run, gap_ns
     ),
     placed AS (

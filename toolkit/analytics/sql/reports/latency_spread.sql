@@ -1,27 +1,33 @@
 -- The spread of each latency and the percentiles that the scenario asks for, in one pass: the figures
 -- of latency_summary and latency_percentiles for many runs at once.
--- Grain: one row per run and metric.  Reads: request_latency, runs.
+-- Grain: one row per run and metric.  Reads: request_latency, runs,
+-- warm_up_requests.
 -- Units: seconds.
 -- Definition: as in latency_summary and latency_percentiles.  Where all entries of a run stand for as
 -- many requests, a sorted list of entries is enough: the k-th request is in the k // size-th.
 -- `percentiles_s` goes with `percentiles`.
 CREATE OR REPLACE VIEW latency_spread AS
 WITH
+    counted AS (
+        SELECT *
+        FROM request_latency
+        ANTI JOIN warm_up_requests USING (run, request)
+    ),
     mixed AS (
         SELECT run
-        FROM request_latency
+        FROM counted
         GROUP BY run
         HAVING min(size) < max(size)
     ),
     samples AS (
         SELECT *, size AS weight
-        FROM request_latency
+        FROM counted
         ANTI JOIN mixed USING (run)
         UNION ALL
-        SELECT request_latency.*, 1
-        FROM request_latency
+        SELECT counted.*, 1
+        FROM counted
         SEMI JOIN mixed USING (run)
-        CROSS JOIN LATERAL range(request_latency.size) AS alike (number)
+        CROSS JOIN LATERAL range(counted.size) AS alike (number)
     ),
     lists AS (
         SELECT
@@ -43,7 +49,7 @@ WITH
             run,
             list_sort(list(latency_per_token_s) FILTER (latency_per_token_s IS NOT NULL))
                 AS latency_per_token
-        FROM request_latency
+        FROM counted
         GROUP BY run
     ),
     -- One row per metric by unnesting, and places picked out of the list where it stands: joins would

@@ -57,7 +57,7 @@ SELECT
     bills.wasted_usd / nullif(bills.cost_usd, 0) AS wasted_share,
     whole.cost_usd / nullif(run_totals.requests, 0) AS usd_per_request,
     whole.cost_usd * 1e3 / nullif(run_totals.requests, 0) AS usd_per_1000_requests,
-    whole.cost_usd / nullif(goodput.good_requests, 0) AS usd_per_good_request,
+    whole.cost_usd / nullif(goodput.good_requests_of_all, 0) AS usd_per_good_request,
     bills.input_usd,
     bills.cost_usd - bills.input_usd AS output_usd,
     bills.input_usd * 1e6 / nullif(run_totals.prompt_tokens, 0) AS usd_per_million_input_tokens,

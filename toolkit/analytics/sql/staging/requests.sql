@@ -2,7 +2,7 @@
 -- Grain: one row per entry of the workload, which stands for `size` like requests.
 -- Reads: store.requests.
 -- Units: nanoseconds since the start of the simulation; tokens of one request.  NULL where an
--- imported trace does not say.
+-- imported trace does not say.  `tenant` is NULL where the workload has none.
 -- Definition: `lead` is the first request of the entry's microbatch (itself, where it is alone);
 -- spans and waits of a microbatch carry the lead's key.  `replica` decoded it, or took its prompt if
 -- that was all; `prompt_replica` took its prompt, in a split deployment of engines.  Each try of a
@@ -33,5 +33,6 @@ SELECT
     attempt,
     attempt_of,
     given_up_ns,
-    generated_tokens
+    generated_tokens,
+    tenant
 FROM store.requests;

@@ -17,7 +17,8 @@ WITH
                     manifests.manifest -> '$.scenario',
                     '{
                         "name": null, "title": null, "question": null, "variant": null,
-                        "trace": null, "report": null, "workload": {"seed": null}
+                        "trace": null, "report": null, "replications": null, "capacity": null,
+                        "workload": {"seed": null}
                     }'
                 )::VARCHAR,
                 runs.run::VARCHAR
