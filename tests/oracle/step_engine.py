@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from block_cache import BlockCache, Text, texts
 
 from toolkit.costs.memory import kv_room
 from toolkit.costs.steps import StepCosts, step_costs
@@ -46,6 +47,11 @@ class Answer:
     cause: str = "queue"
     since: int = 0
     waits: list[tuple[int, int, str]] = field(default_factory=list)
+    text: Text = ()
+    held: list[int] = field(default_factory=list)
+    """With a prefix cache, which blocks it has."""
+    cached: int | None = None
+    """With a prefix cache, tokens it found there as it was first admitted."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -98,10 +104,14 @@ class Replica:
         self.run: tuple[list[Answer], int, int, int] | None = None  # batch, anchor, context, steps
         self.spans: list[Span] = []
         self.used_at: dict[int, int] = {}
+        self.cached_at: dict[int, int] = {}
+        self.cache = BlockCache(rules.kv_block_tokens, blocks) if rules.prefix_caching else None
 
     @property
     def used(self) -> int:
         """Blocks in use."""
+        if self.cache:
+            return self.cache.used
         return sum(answer.blocks for answer in self.batch)
 
     def free(self, blocks: int) -> bool:
@@ -152,13 +162,31 @@ class Replica:
         for answer in list(self.batch):
             if len(answer.tokens) == answer.output:
                 answer.finish = now
-                answer.blocks = 0
+                self.drop(answer)
                 self.batch.remove(answer)
                 self.run = None
         if self.chunks:
             self.run = None
         self.end = None
+        self.count(now)
+
+    def count(self, now: int) -> None:
+        """Note how many blocks are used, and free but cached."""
         self.used_at[now] = self.used
+        if self.cache:
+            self.cached_at[now] = self.cache.cached
+
+    def drop(self, answer: Answer) -> None:
+        """Take a request's blocks from it."""
+        answer.blocks = 0
+        if self.cache:
+            self.cache.release(answer.held)
+            answer.held = []
+
+    def know(self, answer: Answer, tokens: int) -> None:
+        """Let the blocks be known that a request's first tokens fill."""
+        if self.cache:
+            self.cache.learn(answer.held, answer.text, tokens)
 
     def form(self, now: int, shared: list[Answer]) -> None:
         """Form the next batch and start its step."""
@@ -169,9 +197,11 @@ class Replica:
             if not self.chunks:
                 preempted = self.grow(now)
             self.decodes = [] if self.chunks else list(self.batch)
+            self.know_decodes()
         else:
             preempted = self.grow(now)
             self.decodes = [each for each in self.batch if not each.prefilling]
+            self.know_decodes()
             budget = self.rules.max_num_batched_tokens - len(self.decodes)
             self.take_prompts(now, shared, budget, admit=not preempted)
             if preempted and self.queue:
@@ -186,7 +216,12 @@ class Replica:
                 answer.decode_start = now
         self.began = now
         self.end = self.end_of_step(now)
-        self.used_at[now] = self.used
+        self.count(now)
+
+    def know_decodes(self) -> None:
+        """Let the blocks be known that this step's decodes fill."""
+        for answer in self.decodes:
+            self.know(answer, answer.computed + 1)
 
     def end_of_step(self, now: int) -> int:
         """Return when the step just formed ends."""
@@ -230,12 +265,15 @@ class Replica:
                 preempted = True
             if answer in self.batch:
                 answer.blocks += needed
+                if self.cache:
+                    answer.held += self.cache.take([], needed)
         return preempted
 
     def evict(self, victim: Answer, now: int) -> None:
         """Drop a request's KV cache and let it wait again."""
         self.batch.remove(victim)
-        victim.blocks = victim.computed = 0
+        self.drop(victim)
+        victim.computed = 0
         victim.preemptions += 1
         victim.evicted = True
         self.enqueue(victim, now)
@@ -246,6 +284,7 @@ class Replica:
             if answer.prefilling:
                 size = min(answer.to_compute - answer.computed, budget)
                 self.chunks[answer.number] = size
+                self.know(answer, answer.computed + size)
                 budget -= size
         while admit and (self.queue or shared):
             queue = self.queue or shared
@@ -263,7 +302,13 @@ class Replica:
             answer.replica = self.number
             answer.start = now if answer.start is None else answer.start
             answer.blocks = self.blocks_of(answer.to_compute)
-            size = min(answer.to_compute, budget)
+            if self.cache:
+                found = self.cache.find(answer.text, answer.to_compute)
+                answer.held = self.cache.take(found, answer.blocks)
+                answer.computed = len(found) * self.rules.kv_block_tokens
+                answer.cached = answer.computed if answer.cached is None else answer.cached
+            size = min(answer.to_compute - answer.computed, budget)
+            self.know(answer, answer.computed + size)
             self.chunks[answer.number] = size
             budget -= size
             self.batch.append(answer)
@@ -272,9 +317,13 @@ class Replica:
         """Return why a request cannot be admitted, empty if it can."""
         if len(self.batch) == self.rules.max_num_seqs:
             return "queue"
-        if not budget or (not self.rules.chunked_prefill and answer.to_compute > budget):
+        found = self.cache.find(answer.text, answer.to_compute) if self.cache else []
+        left = answer.to_compute - len(found) * self.rules.kv_block_tokens
+        if not budget or (not self.rules.chunked_prefill and left > budget):
             return "behind_prompt"
-        return "" if self.free(self.blocks_of(answer.to_compute)) else "kv_room"
+        blocks = self.blocks_of(answer.to_compute)
+        room = self.cache.fits(found, blocks) if self.cache else self.free(blocks)
+        return "" if room else "kv_room"
 
     def stand(self, now: int, cause: str) -> None:
         """Say why the first of the queue stands."""
@@ -291,6 +340,10 @@ def play(scenario: Scenario, requests: Requests) -> tuple[list[Answer], list[Rep
     replicas = [Replica(number, costs, rules, blocks) for number in range(count)]
     order = sorted(range(len(requests)), key=lambda each: (int(requests.arrival_ns[each]), each))
     answers = [_answer(requests, rules, number, entry) for number, entry in enumerate(order)]
+    if rules.prefix_caching:
+        written = texts(scenario, requests)
+        for answer, entry in zip(answers, order, strict=True):
+            answer.text = written[entry]
     route = _Router(scenario, len(requests))
     shared: list[Answer] = []
     to_come = list(answers)
@@ -347,6 +400,8 @@ class _Router:
             self.turn += 1
             return (self.turn - 1) % len(replicas)
         among = list(range(len(replicas)))
+        if self.kind == "prefix_affinity":
+            return self.most_akin(answer, replicas)
         if self.kind == "power_of_two":
             among = sorted(self.draws[answer.number])
 
@@ -356,3 +411,14 @@ class _Router:
             return len(replica.queue) + running
 
         return min(among, key=lambda number: (load(number), number))
+
+    def most_akin(self, answer: Answer, replicas: list[Replica]) -> int:
+        """Return the replica with the longest prefix, if loads are alike; else the least loaded."""
+        loads = [len(replica.queue) + len(replica.batch) for replica in replicas]
+        found = [0] * len(replicas)
+        if max(loads) - min(loads) <= replicas[0].rules.affinity_imbalance:
+            found = [
+                len(replica.cache.find(answer.text, answer.prompt)) if replica.cache else 0
+                for replica in replicas
+            ]
+        return min(range(len(replicas)), key=lambda at: (-found[at], loads[at], at))

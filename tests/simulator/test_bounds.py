@@ -34,7 +34,8 @@ def found(scenario: Scenario) -> dict[str, Bound]:
 @given(deployments.scenarios())
 def test_no_run_ends_before_any_of_its_bounds(scenario: Scenario) -> None:
     """In either discipline, with every kind of arrival, batching, transfer and memory."""
-    lower = bounds(scenario, build(scenario))
+    requests = build(scenario)
+    lower = bounds(scenario, requests, shared_tokens(scenario, requests))
     names = {bound.name for bound in lower}
     split = scenario.deployment.kind == "disaggregated"
     assert names >= ({"work_prompt", "work_token"} if split else {"work_colocated"})

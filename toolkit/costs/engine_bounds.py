@@ -49,8 +49,14 @@ class Arrivals(Protocol):
         """Tokens of each answer."""
 
 
-def engine_bounds(scenario: Scenario, requests: Arrivals) -> tuple[EngineBound, ...]:
-    """Return the lower bounds on the makespan; none where requests may be refused."""
+def engine_bounds(
+    scenario: Scenario, requests: Arrivals, cached: npt.NDArray[np.int64] | None = None
+) -> tuple[EngineBound, ...]:
+    """Return the lower bounds on the makespan; none where requests may be refused.
+
+    `cached` (requests,) are the tokens of each prompt that a prefix cache may
+    hold already; of every prompt one token is computed at least.
+    """
     engine = scenario.deployment.engine
     assert engine is not None
     if engine.max_waiting is not None:
@@ -58,45 +64,62 @@ def engine_bounds(scenario: Scenario, requests: Arrivals) -> tuple[EngineBound, 
     costs = step_costs(scenario)
     prompt = requests.prompt_tokens.astype(np.float64)
     decodes = requests.output_tokens.astype(np.float64) - 1
+    computed = prompt if cached is None else np.maximum(prompt - cached, 1)
     return (
-        _work(scenario, requests, costs, prompt, decodes),
-        _longest(requests, costs, prompt, decodes),
+        _work(scenario, requests, costs, prompt, computed, decodes),
+        _longest(requests, costs, prompt, computed, decodes),
     )
 
 
-def _attention(costs: StepCosts, prompt: F8, decodes: F8) -> tuple[F8, F8]:
-    """Return the ns of attention of each prompt, whole, and of all decodes after it."""
-    prompts = np.maximum(costs.pair * prompt * (prompt + 1) / 2, costs.prompt_context * prompt)
+def _attention(costs: StepCosts, prompt: F8, computed: F8, decodes: F8) -> tuple[F8, F8]:
+    """Return the ns of attention of each prompt, as far as computed, and of all decodes after it.
+
+    The m tokens computed are the last of a prompt's n: (n - m) m + m (m + 1) / 2 pairs.
+    """
+    pairs = (prompt - computed) * computed + computed * (computed + 1) / 2
+    prompts = np.maximum(costs.pair * pairs, costs.prompt_context * prompt)
     contexts = decodes * prompt + decodes * (decodes + 1) / 2
     return prompts, costs.context * contexts
 
 
 def _work(
-    scenario: Scenario, requests: Arrivals, costs: StepCosts, prompt: F8, decodes: F8
+    scenario: Scenario,
+    requests: Arrivals,
+    costs: StepCosts,
+    prompt: F8,
+    computed: F8,
+    decodes: F8,
 ) -> EngineBound:
     engine, replicas = scenario.deployment.engine, scenario.deployment.data_parallel
     assert engine is not None
     steps = float(decodes.sum()) / engine.max_num_seqs
     each_step = costs.overhead + costs.collective
-    tokens = float((prompt + decodes).sum())
+    tokens = float((computed + decodes).sum())
     dense = max(costs.token_arithmetic * tokens, costs.weights * steps)
-    attention = sum(float(part.sum()) for part in _attention(costs, prompt, decodes))
+    attention = sum(
+        float(part.sum()) for part in _attention(costs, prompt, computed, decodes)
+    )
     # A token may come of computing a preempted request anew, at the price of a prompt.
     shared = min(costs.decode / engine.max_num_seqs, costs.chunk) * float(decodes.sum())
     total = dense + attention + shared + costs.chunk * len(prompt)
     total += each_step * steps + costs.token_collective * tokens
     total = max(total - ROUNDED * (len(prompt) + float(decodes.sum())), 0.0)
     since_s, each_s = float(requests.arrival_ns.min()) / NS_PER_S, total / replicas / NS_PER_S
+    of = f"{int(prompt.sum()):,}"
+    if computed is not prompt:
+        of = f"at least {int(computed.sum()):,} of {of}"
     whom = f"each of {replicas} replicas" if replicas > 1 else "the replica"
     words = (
-        f"{len(prompt):,} prompts of {int(prompt.sum()):,} tokens and {int(decodes.sum()):,} "
+        f"{len(prompt):,} prompts of {of} tokens and {int(decodes.sum()):,} "
         f"decodes keep {whom} busy for {each_s:,.6g} s"
     )
     return EngineBound("work_colocated", since_s + each_s, words)
 
 
-def _longest(requests: Arrivals, costs: StepCosts, prompt: F8, decodes: F8) -> EngineBound:
-    prompts, contexts = _attention(costs, prompt, decodes)
+def _longest(
+    requests: Arrivals, costs: StepCosts, prompt: F8, computed: F8, decodes: F8
+) -> EngineBound:
+    prompts, contexts = _attention(costs, prompt, computed, decodes)
     head = max(costs.head_arithmetic, costs.head_weights)
     each = costs.overhead + costs.collective + head
 
@@ -104,7 +127,7 @@ def _longest(requests: Arrivals, costs: StepCosts, prompt: F8, decodes: F8) -> E
         weights = costs.weights + costs.experts * (1 - costs.expert_miss**tokens)
         return np.maximum(costs.token_arithmetic * tokens, weights)
 
-    prompt_ns = each + costs.chunk + dense(prompt) + prompts + costs.token_collective * prompt
+    prompt_ns = each + costs.chunk + dense(computed) + prompts + costs.token_collective * computed
     one = min(costs.decode, costs.chunk) if costs.chunk else costs.decode
     token_ns = each + one + float(dense(np.ones(1))[0]) + costs.token_collective
     alone_ns = prompt_ns + decodes * token_ns + contexts

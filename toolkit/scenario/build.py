@@ -19,6 +19,7 @@ from toolkit.scenario.model import (
     Lengths,
     Link,
     Model,
+    Prefix,
     Profile,
     Report,
     RooflineTiming,
@@ -191,6 +192,7 @@ def _engine(table: Table) -> Engine:
             for key in (
                 *("tensor_parallel", "max_num_seqs", "max_num_batched_tokens", "chunked_prefill"),
                 *("step_order", "queue_order", "max_waiting", "kv_block_tokens", "kv_blocks"),
+                *("prefix_caching", "affinity_imbalance"),
             )
             if key in table
         },
@@ -222,7 +224,13 @@ def _workload(table: Table, saved: Table, recording: Recording | None) -> Worklo
         recording=recording,
         sessions=_sessions(table["sessions"]) if "sessions" in table else None,
         tenants=tenants,
+        prefixes=tuple(_prefix(each) for each in table.get("prefix", ())),
     )
+
+
+def _prefix(table: Table) -> Prefix:
+    share = float(table.get("share", 1.0))
+    return Prefix(table["name"], table["tokens"], share, table.get("tenant"))
 
 
 def _tenant(table: Table, workload: Table, recording: Recording | None) -> Tenant:

@@ -15,7 +15,7 @@ from toolkit.scenario.validate import Finding
 __all__ = ["COUNTS", "ROOM", "WORK"]
 
 CAUSE = 'because batching = "continuous"'
-ENGINE_ROUTERS = ("least_loaded", "shortest_queue", "power_of_two")
+ENGINE_ROUTERS = ("least_loaded", "shortest_queue", "power_of_two", "prefix_affinity")
 
 
 def _engine_goes(scenario: Scenario) -> Iterator[Finding]:
@@ -51,6 +51,13 @@ def _engine_goes(scenario: Scenario) -> Iterator[Finding]:
     if deployment.memory_fit == "dejavu":
         expected = f'expected "exact" or "off" {CAUSE}'
         yield Finding(("deployment", "memory_fit"), expected, '"dejavu"')
+    if deployment.router == "prefix_affinity" and not engine.prefix_caching:
+        yield Finding(
+            ("deployment", "prefix_caching"),
+            'expected true because router = "prefix_affinity", which asks what is cached',
+            "false",
+            'or use router = "least_loaded"',
+        )
 
 
 def _devices_divide(scenario: Scenario) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ __all__ = [
     "Lengths",
     "Link",
     "Model",
+    "Prefix",
     "Profile",
     "Report",
     "RooflineTiming",
@@ -43,7 +44,14 @@ __all__ = [
 
 Discipline = Literal["event", "dejavu"]
 Level = Literal["full", "steps", "requests"]
-Router = Literal["round_robin", "shared_queue", "least_loaded", "shortest_queue", "power_of_two"]
+Router = Literal[
+    "round_robin",
+    "shared_queue",
+    "least_loaded",
+    "shortest_queue",
+    "power_of_two",
+    "prefix_affinity",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +153,10 @@ class Engine:
     memory_utilisation: float = 0.9
     activations_bytes: float | None = None
     """Memory of a machine kept for activations; None: an estimate."""
+    prefix_caching: bool = False
+    """Whether blocks keep their KV cache for other requests until their room is needed."""
+    affinity_imbalance: int = 32
+    """Requests by which replicas may differ before ``prefix_affinity`` looks at load alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +312,17 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefix:
+    """Text with which a share of all prompts, or of one tenant's, begin."""
+
+    name: str
+    tokens: int
+    share: float = 1.0
+    tenant: str | None = None
+    """Whose prompts; None: anybody's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """What is to be served; see docs for `entry`, repetition and equal work."""
 
@@ -315,6 +338,7 @@ class Workload:
     """The requests of ``workload.requests``, from which lengths, arrivals or both are taken."""
     sessions: Sessions | None = None
     tenants: tuple[Tenant, ...] = ()
+    prefixes: tuple[Prefix, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

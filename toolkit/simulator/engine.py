@@ -22,8 +22,11 @@ the one of lower number first.
 
 from __future__ import annotations
 
+from toolkit.simulator.engine_affinity import most_akin
 from toolkit.simulator.engine_batch import blocks_of, count, cut, form, join, leave, run_end, sample
+from toolkit.simulator.engine_blocks import extend, know
 from toolkit.simulator.engine_state import (
+    AFFINITY,
     COUNTS,
     NEVER,
     POWER_OF_TWO,
@@ -75,9 +78,8 @@ def _worked(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, ste
         elif engine.decodes != 0:
             this.computed += steps
             this.generated += steps
-            blocks = blocks_of(plan, this.computed)
-            engine.free -= blocks - this.blocks
-            this.blocks = blocks
+            extend(plan, state, replica, request, blocks_of(plan, this.computed))
+            know(plan, state, replica, request, this.computed)
         elif plan.details:
             waited = now - engine.began
             wait_row(waits, request, engine.began, now, waited, BEHIND_PROMPT, NOBODY, replica)
@@ -129,6 +131,8 @@ def _end(
     if plan.details and steps > 1:
         last = run_end(plan, state, replica, engine.until - 1)
         count(state, samples, last, COUNTS * replica + 2, plan.limits[0].blocks - engine.free)
+        if plan.limits[0].caching != 0:
+            count(state, samples, last, COUNTS * replica + 3, state.cache.pools[replica].cached)
     _let_go(plan, state, waits, replica, finished)
     engine.done = engine.until
     engine.due = NEVER
@@ -186,6 +190,8 @@ def _route(plan: EnginePlan, state: EngineState, request: int) -> int:
     if router == ROUND_ROBIN:
         run.turn += 1
         return (run.turn - 1) % replicas
+    if router == AFFINITY:
+        return most_akin(plan, state, request)
     if router == POWER_OF_TWO:
         one = min(plan.draws[request, 0], plan.draws[request, 1])
         other = max(plan.draws[request, 0], plan.draws[request, 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from toolkit.simulator.engine_blocks import extend, give_back, hold, know, know_decodes, look, tells_at
 from toolkit.simulator.engine_state import (
     COUNTS,
     MIXED,
@@ -95,8 +96,7 @@ def leave(state: EngineState, replica: int, place: int) -> None:
     """Take a request out of the batch, give its blocks back, and close ranks."""
     engine, running = state.replicas[replica], state.running[replica]
     request = running[place]
-    engine.free += state.requests[request].blocks
-    state.requests[request].blocks = 0
+    give_back(state, replica, request)
     for after in range(place + 1, engine.count):
         running[after - 1] = running[after]
     engine.count -= 1
@@ -163,8 +163,7 @@ def _grow(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> in
             if gone:
                 break
         if not gone:
-            this.blocks += 1
-            engine.free -= 1
+            extend(plan, state, replica, request, this.blocks + 1)
             place += 1
     return preempted
 
@@ -211,10 +210,15 @@ def _admit(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, budg
         cause = np.int64(0)
         if engine.count == limits.seats:
             cause = QUEUE
-        elif budget == 0 or (limits.chunked == 0 and tokens > budget):
+        elif budget == 0:
             cause = BEHIND_PROMPT
-        elif blocks_of(plan, tokens) > engine.free:
-            cause = KV_ROOM
+        else:
+            look(plan, state, replica, request, tokens)
+            pool = state.cache.pools[replica]
+            if limits.chunked == 0 and tokens - pool.found * limits.block > budget:
+                cause = BEHIND_PROMPT
+            elif blocks_of(plan, tokens) - pool.found + pool.idle > engine.free:
+                cause = KV_ROOM
         if cause != 0:
             _stand(state, waits, replica, cause)
             return budget
@@ -227,12 +231,12 @@ def _admit(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, budg
         this.status = RUNNING
         this.replica = replica
         this.evicted = 0
-        this.blocks = blocks_of(plan, tokens)
-        engine.free -= this.blocks
-        this.chunk = min(tokens, budget)
+        hold(plan, state, replica, request, blocks_of(plan, tokens))
+        this.chunk = min(tokens - this.computed, budget)
         budget -= this.chunk
-        if this.chunk < tokens:
+        if this.computed + this.chunk < tokens:
             engine.partial = request
+        know(plan, state, replica, request, this.computed + this.chunk)
         if this.start == NULL:
             this.start = now
         state.running[replica, engine.count] = request
@@ -261,6 +265,7 @@ def _go_on(plan: EnginePlan, state: EngineState, replica: int, budget: int) -> i
     this = state.requests[engine.partial]
     left = plan.requests[engine.partial].prompt + this.generated - this.computed
     this.chunk = min(left, budget)
+    know(plan, state, replica, engine.partial, this.computed + this.chunk)
     if this.chunk == left:
         engine.partial = NOBODY
     return budget - this.chunk
@@ -304,8 +309,11 @@ def _choose(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> 
             if state.requests[state.running[replica, place]].chunk > 0:
                 engine.decodes = 0
                 return 0
-        return _grow(plan, state, waits, replica)
+        preempted = _grow(plan, state, waits, replica)
+        know_decodes(plan, state, replica)
+        return preempted
     preempted = _grow(plan, state, waits, replica)
+    know_decodes(plan, state, replica)
     decodes = engine.count - (0 if engine.partial == NOBODY else 1)
     if preempted == 0:
         _prompts(plan, state, waits, replica, limits.budget - decodes)
@@ -349,7 +357,22 @@ def _most_steps(plan: EnginePlan, state: EngineState, replica: int) -> int:
     for place in range(state.replicas[replica].count):
         request = state.running[replica, place]
         least = min(least, plan.requests[request].output - state.requests[request].generated)
+    if plan.limits[0].answers_shared != 0:
+        least = _until_told(plan, state, replica, least)
     return _lacks_at(plan, state, replica, least)
+
+
+@inner
+def _until_told(plan: EnginePlan, state: EngineState, replica: int, steps: int) -> int:
+    """Return after how many of `steps` steps whoever waits may find more cached than now."""
+    queue = replica if state.queue_size[replica, 0] > 0 else len(state.replicas)
+    engine = state.replicas[replica]
+    if state.queue_size[queue, 0] > 0 and engine.count < plan.limits[0].seats:
+        head = state.queues[queue, 0, 1]
+        for place in range(engine.count):
+            request = state.running[replica, place]
+            steps = tells_at(plan, state, replica, request, head, steps)
+    return steps
 
 
 @compiled
@@ -414,6 +437,8 @@ def sample(plan: EnginePlan, state: EngineState, samples: Rows, replica: int, no
     count(state, samples, now, COUNTS * replica, engine.count)
     count(state, samples, now, COUNTS * replica + 1, state.queue_size[replica, 0])
     count(state, samples, now, COUNTS * replica + 2, plan.limits[0].blocks - engine.free)
+    if plan.limits[0].caching != 0:
+        count(state, samples, now, COUNTS * replica + 3, state.cache.pools[replica].cached)
     if plan.limits[0].router == SHARED_QUEUE:
         shared = len(state.replicas)
         count(state, samples, now, COUNTS * shared, state.queue_size[shared, 0])

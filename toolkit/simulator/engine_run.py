@@ -12,12 +12,14 @@ from toolkit.costs.steps import step_costs
 from toolkit.scenario.model import Scenario
 from toolkit.simulator import engine_state as engine
 from toolkit.simulator.engine import advance
+from toolkit.simulator.engine_cache import CacheState, new_cache
 from toolkit.simulator.kernel import Records, Rows, records, span_rows, wait_rows
 from toolkit.simulator.layout import Layout
 from toolkit.simulator.outcome import COST_STEPS, Outcome, Totals
 from toolkit.simulator.spans import SPANS_AT_ONCE, SpanSorter, waits_chunk
 from toolkit.trace.columns import NULL, Chunk
 from toolkit.units import HOUR_S, NS_PER_S
+from toolkit.workload.prefixes import contents
 from toolkit.workload.requests import Requests, Stream
 
 __all__ = ["EngineRun"]
@@ -39,6 +41,7 @@ ROUTERS = {
     "least_loaded": engine.LEAST_LOADED,
     "shortest_queue": engine.SHORTEST_QUEUE,
     "power_of_two": engine.POWER_OF_TWO,
+    "prefix_affinity": engine.AFFINITY,
 }
 
 
@@ -59,7 +62,10 @@ class EngineRun:
         self._samples: list[Records] = []
 
     def _fresh(self) -> engine.EngineState:
-        return engine.new_state(self._plan, len(self._layout.pipelines))
+        replicas, plan = len(self._layout.pipelines), self._plan
+        if not plan.limits["caching"][0]:
+            return engine.new_state(plan, replicas)
+        return engine.new_state(plan, replicas, _cache(plan, replicas))
 
     @property
     def _room(self) -> int:
@@ -101,6 +107,7 @@ class EngineRun:
             decode_start=by_request("decode_start"),
             finish=by_request("finish"),
             refused=refused if refused.any() else None,
+            cached_tokens=by_request("cached") if self._plan.limits["caching"][0] else None,
         )
 
     def add_totals(self, totals: Totals) -> None:
@@ -119,6 +126,7 @@ class EngineRun:
                 (NULL, f"running, replica {replica}", "requests", "running"),
                 (NULL, f"waiting, replica {replica}", "requests", "waiting"),
                 (pipeline.machines[0], "KV blocks used", "blocks", "kv_blocks"),
+                (pipeline.machines[0], "KV blocks cached", "blocks", "kv_blocks"),
             )
         ] + [(NULL, "waiting", "requests", "waiting"), (NULL, "cost so far", "usd", "cost")]
         ts, key, value = _changes(rows)
@@ -199,12 +207,30 @@ def plan(scenario: Scenario, requests: Requests, order: I8) -> engine.EnginePlan
         "victim_by_key": stated.queue_order == "priority",
         "router": ROUTERS[deployment.router],
         "longest_run": NO_LIMIT,
+        "caching": stated.prefix_caching,
+        "imbalance": stated.affinity_imbalance,
     }.items():
         limits[field] = value
     draws = np.zeros((1, 2), np.int64)
     if deployment.router == "power_of_two":
         draws = _draws(scenario, len(order))
-    return engine.EnginePlan(rows, step_costs(scenario), limits, draws, details=True)
+    starts, runs = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
+    if stated.prefix_caching:
+        text = contents(scenario, requests)
+        limits["answers_shared"] = text.answers_shared
+        starts, runs = text.starts[order], np.stack((text.ends, text.shifts), axis=1)
+    return engine.EnginePlan(
+        rows, step_costs(scenario), limits, draws, details=True, starts=starts, runs=runs
+    )
+
+
+def _cache(plan: engine.EnginePlan, replicas: int) -> CacheState:
+    """Return empty caches of as many blocks as there are, or as all requests together can take."""
+    limits = plan.limits[0]
+    tokens = plan.requests["prompt"] + plan.requests["output"]
+    each = -(-tokens // int(limits["block"]))
+    blocks = min(int(limits["blocks"]), int(each.sum()))
+    return new_cache(replicas, blocks, int(limits["seats"]), int(each.max(initial=1)))
 
 
 def _draws(scenario: Scenario, count: int) -> I8:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from toolkit.costs.steps import StepCosts
+from toolkit.simulator.engine_cache import CacheState, no_cache
 from toolkit.simulator.kernel import I8, Records, Rows, compiled, inner, records
 from toolkit.trace.columns import NULL, name_key
 
@@ -16,7 +17,7 @@ __all__ = ["EnginePlan", "EngineState", "grown", "new_state", "run_ns", "sample_
 PREEMPTED = np.int64(name_key("preempted"))
 MIXED = np.int64(name_key("mixed"))
 
-ROUND_ROBIN, SHARED_QUEUE, LEAST_LOADED, SHORTEST_QUEUE, POWER_OF_TWO = np.arange(5)
+ROUND_ROBIN, SHARED_QUEUE, LEAST_LOADED, SHORTEST_QUEUE, POWER_OF_TWO, AFFINITY = np.arange(6)
 WAITING, RUNNING, SERVED, REFUSED = np.arange(4)
 NEVER = np.int64(np.iinfo(np.int64).max)
 
@@ -26,13 +27,16 @@ REQUEST_FIELDS = ("arrival", "prompt", "output", "key")
 LIMIT_FIELDS = (
     *("seats", "budget", "block", "blocks", "max_waiting"),
     *("chunked", "prefill_first", "victim_by_key", "router", "longest_run"),
+    *("caching", "imbalance", "answers_shared"),
 )
 """Of every replica: ``max_num_seqs``, ``max_num_batched_tokens``, tokens of a KV block,
 blocks, requests that may wait; whether prompts are cut and come first, whether the victim is
-the one of the largest key, the router, and the most steps played at once."""
+the one of the largest key, the router, and the most steps played at once; whether blocks keep
+their KV cache for others, the requests by which replicas may differ before ``AFFINITY`` looks
+at load alone, and whether a prompt may begin with the answer of another request."""
 
-COUNTS = 3
-"""Counters of each replica: running, waiting, blocks used."""
+COUNTS = 4
+"""Counters of each replica: running, waiting, blocks used, blocks free but cached."""
 
 
 class EnginePlan(NamedTuple):
@@ -40,7 +44,9 @@ class EnginePlan(NamedTuple):
 
     ``requests`` (requests,) in order of arrival; ``limits`` one record; ``draws``
     (requests, 2) the replicas that the router drew.  With ``details`` every wait
-    and every change of a counter is written by itself.
+    and every change of a counter is written by itself.  ``runs`` (runs, 2) are
+    ends and shifts of `toolkit.workload.prefixes.Contents`, those of a request
+    from row ``starts``; empty where nothing is cached.
     """
 
     requests: Records
@@ -48,6 +54,8 @@ class EnginePlan(NamedTuple):
     limits: Records
     draws: I8
     details: bool
+    starts: I8
+    runs: I8
 
 
 class EngineState(NamedTuple):
@@ -56,7 +64,8 @@ class EngineState(NamedTuple):
     ``run`` is one record.  ``requests`` has what became of each so far: tokens
     ``generated``, tokens ``computed`` whose KV is there, ``blocks`` held, the
     ``chunk`` of its prompt in this step, ``since`` when it waits, what of its
-    waits is ``summed``.  ``replicas`` has each engine's step; ``running``
+    waits is ``summed``; with a cache its ``table`` there, blocks ``known`` by
+    their text, and tokens first found ``cached``.  ``replicas`` has each engine's step; ``running``
     (replicas, seats) the batch in order of admission; ``queues`` (queues,
     places, 2) heaps of those who wait, ``queue_size`` their sizes: one for each
     replica, and the last one shared.  ``ends`` is the heap of ends of steps,
@@ -76,6 +85,7 @@ class EngineState(NamedTuple):
     tally: I8
     levels: I8
     busy: I8
+    cache: CacheState
 
 
 def sample_rows(capacity: int) -> Rows:
@@ -83,17 +93,20 @@ def sample_rows(capacity: int) -> Rows:
     return Rows(np.zeros(1, np.int64), records(("ts", "counter", "value"), capacity))
 
 
-def new_state(plan: EnginePlan, replicas: int) -> EngineState:
-    """Return the state before the first arrival: every replica idle."""
+def new_state(
+    plan: EnginePlan, replicas: int, cache: CacheState | None = None
+) -> EngineState:
+    """Return the state before the first arrival: every replica idle, its cache empty."""
     limits = plan.limits[0]
     requests = records(
         (
             *("status", "replica", "generated", "computed", "blocks", "chunk", "evicted"),
             *("since", "summed", "start", "prefill_end", "decode_start", "finish", "preemptions"),
+            *("table", "known", "cached"),
         ),
         len(plan.requests),
     )
-    for field in ("replica", "start", "prefill_end", "decode_start", "finish"):
+    for field in ("replica", "start", "prefill_end", "decode_start", "finish", "cached"):
         requests[field] = NULL
     engines = records(
         (
@@ -119,6 +132,7 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
         tally=np.zeros(int(limits["block"]), np.int64),
         levels=np.full(COUNTS * (replicas + 1), NULL, np.int64),
         busy=np.zeros((replicas, 3, 2), np.int64),
+        cache=no_cache(replicas) if cache is None else cache,
     )
 
 

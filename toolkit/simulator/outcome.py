@@ -59,6 +59,8 @@ class Outcome:
     decode: Slice | None = None
     refused: npt.NDArray[np.bool_] | None = None
     """Entries that were turned away; None: not one."""
+    cached_tokens: I8 | None = None
+    """Prompt tokens found in a prefix cache; None: there is none."""
 
     @property
     def makespan_ns(self) -> int:
@@ -86,6 +88,9 @@ class Outcome:
                 "lane": lanes.track.astype(np.int32),
                 "lead": self.lead.astype(np.int32),
                 "outcome": self._outcomes(entries),
+                "cached_tokens": np.full(entries, NULL, np.int32)
+                if self.cached_tokens is None
+                else self.cached_tokens.astype(np.int32),
             },
         )
 

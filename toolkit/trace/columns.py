@@ -161,6 +161,13 @@ TABLES: Mapping[str, Table] = {
                     nullable=True,
                 ),
                 Column("outcome", "string", "served, refused or failed"),
+                Column(
+                    "cached_tokens",
+                    "int32",
+                    "prompt tokens found in a prefix cache as it was first admitted; empty "
+                    "where there is no such cache",
+                    nullable=True,
+                ),
             ],
             sorted_by=("request",),
         ),

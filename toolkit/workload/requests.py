@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any
 
@@ -15,6 +15,7 @@ from toolkit.scenario.model import Scenario, Tenant
 from toolkit.units import NS_PER_US, US_PER_S
 from toolkit.workload.arrivals import groups_us, recorded_ns, renewal_s, think_ns
 from toolkit.workload.lengths import TokenCounts, token_counts
+from toolkit.workload.prefixes import converses, draw_prefixes
 
 __all__ = ["Requests", "Stream", "build"]
 
@@ -36,6 +37,7 @@ class Stream(IntEnum):
     TENANTS = 4
     TURNS = 5
     THINKING = 6
+    PREFIXES = 9
 
     def rng(self, seed: int, whose: str = "") -> np.random.Generator:
         """Return this purpose's generator for a scenario's seed, or a tenant's own one.
@@ -64,6 +66,7 @@ class Requests:
     ``think_ns`` after the request of that row has ended, and its
     ``arrival_ns`` says nothing.  ``hash_ids`` are the blocks of
     ``block_tokens`` tokens of each prompt, equal where all text up to there is.
+    ``prefix`` indexes the declared prefixes with which prompts begin, -1 for none.
     """
 
     arrival_ns: I8
@@ -83,6 +86,7 @@ class Requests:
     think_ns: I8 | None = None
     hash_ids: Ragged | None = None
     block_tokens: int | None = None
+    prefix: I4 | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_ns)
@@ -108,6 +112,16 @@ def build(scenario: Scenario) -> Requests:
     and equal, each with arrivals of its own from 0; what is left over is
     dropped, as published.
     """
+    requests, workload = _entries(scenario), scenario.workload
+    rng = Stream.PREFIXES.rng(workload.seed)
+    session = requests.session if converses(workload) else None
+    whose = (requests.tenant, requests.tenants, session)
+    prefix = draw_prefixes(workload.prefixes, len(requests), *whose, rng)
+    return replace(requests, prefix=prefix)
+
+
+def _entries(scenario: Scenario) -> Requests:
+    """Return the entries, all but the prefixes they begin with."""
     workload, deployment = scenario.workload, scenario.deployment
     size = deployment.microbatch_size if workload.entry == "microbatch" else 1
     if workload.tenants:

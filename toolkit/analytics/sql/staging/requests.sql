@@ -3,7 +3,8 @@
 -- Reads: store.requests.
 -- Units: nanoseconds since the start of the simulation; tokens of one request.  NULL where an
 -- imported trace does not say.
--- Definition: `lead` is the first request of the entry's microbatch (itself, where it is alone);
+-- Definition: `cached_tokens` of the prompt were found in a prefix cache as the request was first
+-- admitted, and not computed; NULL where there is none.  `lead` is the first request of the entry's microbatch (itself, where it is alone);
 -- spans and waits of a microbatch carry the lead's key.
 CREATE OR REPLACE VIEW requests AS
 SELECT
@@ -22,5 +23,6 @@ SELECT
     replica,
     lane,
     coalesce(lead, request) AS lead,
-    outcome
+    outcome,
+    cached_tokens
 FROM store.requests;
