@@ -37,6 +37,10 @@ SCENARIO: dict[str, Any] = {
             "max_prompt_tokens": 1500,
             "max_output_tokens": 60,
         },
+        "prefix": [
+            {"name": "common", "tokens": 100, "share": 0.6},
+            {"name": "long", "tokens": 700, "share": 0.3},
+        ],
     },
 }
 
@@ -45,6 +49,10 @@ ENGINES: dict[str, dict[str, Any]] = {
     "short-of-memory": {"kv_blocks": 110, "max_num_seqs": 16},
     "prefill-first": {"step_order": "prefill_first", "kv_blocks": 150, "max_num_seqs": 8},
     "refusing": {"max_waiting": 2, "max_num_seqs": 4, "router": "power_of_two"},
+    "cached": {
+        **{"prefix_caching": True, "router": "prefix_affinity", "affinity_imbalance": 4},
+        **{"kv_blocks": 110, "max_num_seqs": 16},
+    },
     "shared": {"router": "shared_queue", "max_num_seqs": 4, "queue_order": "shortest_first"},
 }
 
@@ -210,7 +218,32 @@ def test_one_seed_gives_one_store_byte_for_byte(tmp_path: Path) -> None:
     assert all((one / file).read_bytes() == (two / file).read_bytes() for file in files)
 
 
-@pytest.mark.parametrize("name", ["llama8b-h100", "mixtral-h100"])
+@pytest.mark.parametrize("level", ["full", "requests"])
+def test_prefix_hits_are_those_of_the_obvious_cache(level: str, tmp_path: Path) -> None:
+    simulated = deployed("cached", level)
+    requests = build(simulated)
+    answers, replicas = told(simulated, requests)
+    run = analytics.open(written("cached", level, tmp_path))
+    found = run.frame("FROM prefix_cache").to_dicts()[0]
+    cached = sum(answer.cached or 0 for answer in answers)
+    assert found["cached_tokens"] == cached > 0
+    assert found["requests_hit"] == sum(bool(answer.cached) for answer in answers)
+    assert found["computed_tokens"] == requests.prompt_tokens.sum() - cached
+    assert found["hit_rate"] == pytest.approx(cached / requests.prompt_tokens.sum())
+    windows = run.frame("FROM prefix_cache_windows")
+    assert windows["cached_tokens"].sum() == cached
+    assert windows["prompt_tokens"].sum() == requests.prompt_tokens.sum()
+    if level == "full":
+        most = max(max(replica.cached_at.values()) for replica in replicas)
+        assert max(windows["cached_blocks"].to_list()) >= most
+    else:
+        assert windows["cached_blocks"].null_count() == windows.height
+    plain = analytics.open(written("plain", level, tmp_path))
+    assert plain.frame("FROM prefix_cache").height == 0
+    assert plain.frame("FROM prefix_cache_windows").height == 0
+
+
+@pytest.mark.parametrize("name", ["llama8b-h100", "mixtral-h100", "shared-prefix"])
 def test_shipped_scenarios_run_and_keep_their_invariants(
     name: str, root: Path, tmp_path: Path
 ) -> None:
@@ -218,7 +251,7 @@ def test_shipped_scenarios_run_and_keep_their_invariants(
     scenario = toolkit.load(file, sets=["workload.entries=80"])
     runs = toolkit.run(scenario, tmp_path, report=False)
     assert isinstance(runs, dict)
-    assert len(runs) == 3
+    assert len(runs) == (4 if name == "shared-prefix" else 3)
     for run in runs.values():
         assert run.check() == []
         assert run.frame("FROM run_summary")["requests"].to_list() == [80]

@@ -83,7 +83,7 @@ class BlockCache:
         return sum(block in self.known for block in self.free)
 
     def find(self, text: Text, tokens: int) -> list[int]:
-        """Return the known blocks with which a text of so many tokens begins, the last token out."""
+        """Return the known blocks with which a text begins, all but its last token at most."""
         found: list[int] = []
         for end in range(self.size, tokens, self.size):
             same = [block for block, known in self.known.items() if known == text[:end]]

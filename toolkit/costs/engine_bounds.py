@@ -96,9 +96,7 @@ def _work(
     each_step = costs.overhead + costs.collective
     tokens = float((computed + decodes).sum())
     dense = max(costs.token_arithmetic * tokens, costs.weights * steps)
-    attention = sum(
-        float(part.sum()) for part in _attention(costs, prompt, computed, decodes)
-    )
+    attention = sum(float(part.sum()) for part in _attention(costs, prompt, computed, decodes))
     # A token may come of computing a preempted request anew, at the price of a prompt.
     shared = min(costs.decode / engine.max_num_seqs, costs.chunk) * float(decodes.sum())
     total = dense + attention + shared + costs.chunk * len(prompt)

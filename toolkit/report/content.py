@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from toolkit.report import figures, ledger_figures, style, words
+from toolkit.report import cache_figures, figures, ledger_figures, style, words
 from toolkit.report.document import (
     Block,
     Document,
@@ -49,6 +49,7 @@ _TERMS = (
     "slo_attainment",
     "goodput",
     "load_windows",
+    "prefix_cache",
     "transfer_summary",
     "kv_transfers",
     "cost",
@@ -414,6 +415,17 @@ def _over_time(findings: Findings) -> Iterator[Block]:
     else:
         yield Paragraph(
             "The trace does not say how many requests waited, or were served, at a time.", "note"
+        )
+    whole = findings["prefix_cache"].to_dicts()
+    if whole:
+        yield Lines([("", cache_figures.saved(findings.labels[row["run"]], row)) for row in whole])
+        yield _figure(
+            findings,
+            "prefix_cache_windows",
+            lambda width: cache_figures.hits(
+                findings["prefix_cache_windows"], whole, findings.labels, width
+            ),
+            "Of prompts admitted in each window, in tokens.",
         )
 
 

@@ -146,7 +146,7 @@ def _prefixes_go_together(workload: Workload) -> Iterator[Finding]:
             yield Finding((*where, "name"), "expected a name of its own", f'"{prefix.name}" again')
         if prefix.tenant is not None and prefix.tenant not in tenants:
             known = ", ".join(tenants[:10])
-            expected = f"expected one of the tenants, {known}" if tenants else "there are no tenants"
+            expected = f"expected a tenant, {known}" if tenants else "there are no tenants"
             yield Finding((*where, "tenant"), expected, f'"{prefix.tenant}"')
     for tenant in tenants or (None,):
         shares = [each.share for each in prefixes if each.tenant in {None, tenant}]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.simulator.engine_blocks import extend, give_back, hold, know, know_decodes, look, tells_at
+from toolkit.simulator.engine_blocks import (
+    extend,
+    give_back,
+    hold,
+    know,
+    know_decodes,
+    look,
+    tells_at,
+)
 from toolkit.simulator.engine_state import (
     COUNTS,
     MIXED,
@@ -195,10 +203,31 @@ def cut(plan: EnginePlan, state: EngineState, replica: int, since: int) -> None:
         heap_push(state.ends, state.ends_size, engine.due, np.int64(replica))
 
 
+@inner
+def _obstacle(
+    plan: EnginePlan, state: EngineState, replica: int, request: int, tokens: int, budget: int
+) -> int:
+    """Return why a request of so many tokens cannot be admitted, 0 if it can.
+
+    Looks for what of it is cached.
+    """
+    engine, limits, pool = state.replicas[replica], plan.limits[0], state.cache.pools[replica]
+    if engine.count == limits.seats:
+        return QUEUE
+    if budget == 0:
+        return BEHIND_PROMPT
+    look(plan, state, replica, request, tokens)
+    if limits.chunked == 0 and tokens - pool.found * limits.block > budget:
+        return BEHIND_PROMPT
+    if blocks_of(plan, tokens) - pool.found + pool.idle > engine.free:
+        return KV_ROOM
+    return np.int64(0)
+
+
 @compiled
 def _admit(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, budget: int) -> int:
     """Let requests in while there are seats, tokens and blocks; return the tokens left."""
-    engine, limits, shared = state.replicas[replica], plan.limits[0], len(state.replicas)
+    engine, shared = state.replicas[replica], len(state.replicas)
     now = state.run[0].now
     while True:
         queue = replica if state.queue_size[replica, 0] > 0 else shared
@@ -207,18 +236,7 @@ def _admit(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, budg
         request = state.queues[queue, 0, 1]
         this = state.requests[request]
         tokens = plan.requests[request].prompt + this.generated
-        cause = np.int64(0)
-        if engine.count == limits.seats:
-            cause = QUEUE
-        elif budget == 0:
-            cause = BEHIND_PROMPT
-        else:
-            look(plan, state, replica, request, tokens)
-            pool = state.cache.pools[replica]
-            if limits.chunked == 0 and tokens - pool.found * limits.block > budget:
-                cause = BEHIND_PROMPT
-            elif blocks_of(plan, tokens) - pool.found + pool.idle > engine.free:
-                cause = KV_ROOM
+        cause = _obstacle(plan, state, replica, request, tokens, budget)
         if cause != 0:
             _stand(state, waits, replica, cause)
             return budget

@@ -73,9 +73,7 @@ def know(plan: EnginePlan, state: EngineState, replica: int, request: int, token
     if plan.limits[0].caching == 0 or tokens // size <= this.known:
         return
     start = plan.starts[request]
-    this.known = learn(
-        state.cache, plan.runs, start, size, replica, this.table, this.known, tokens
-    )
+    this.known = learn(state.cache, plan.runs, start, size, replica, this.table, this.known, tokens)
 
 
 @inner

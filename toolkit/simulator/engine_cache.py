@@ -48,10 +48,11 @@ class CacheState(NamedTuple):
 
     ``pools`` has a record for each replica: blocks ever used (``fresh``),
     ``tables`` in use, free blocks whose text is known (``cached``), blocks
-    ``found`` by the last look and those of them that are free (``idle``).  ``blocks`` (replicas, blocks + 1), ``buckets``
-    (replicas, buckets, 2) the first and last block of each chain, ``tables``
-    (replicas, seats + 1, most blocks of a request) which blocks a request has,
-    the last row for those just found; ``spare`` (replicas, seats) its free rows.
+    ``found`` by the last look and those of them that are free (``idle``).
+    ``blocks`` (replicas, blocks + 1); ``buckets`` (replicas, buckets, 2) the
+    first and last block of each chain; ``tables`` (replicas, seats + 1, most
+    blocks of a request) which blocks a request has, the last row for those
+    just found; ``spare`` (replicas, seats) its free rows.
     """
 
     pools: Records

@@ -93,9 +93,7 @@ def sample_rows(capacity: int) -> Rows:
     return Rows(np.zeros(1, np.int64), records(("ts", "counter", "value"), capacity))
 
 
-def new_state(
-    plan: EnginePlan, replicas: int, cache: CacheState | None = None
-) -> EngineState:
+def new_state(plan: EnginePlan, replicas: int, cache: CacheState | None = None) -> EngineState:
     """Return the state before the first arrival: every replica idle, its cache empty."""
     limits = plan.limits[0]
     requests = records(

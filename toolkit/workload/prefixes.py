@@ -61,7 +61,7 @@ class Contents:
         before[own & (np.arange(len(own)) == self.starts[owner])] = 0
         shared = np.full(len(prompt_tokens), np.iinfo(np.int64).max)
         np.minimum.at(shared, owner, before)
-        return np.minimum(shared, prompt_tokens)
+        return np.minimum(shared, prompt_tokens.astype(np.int64))
 
 
 def draw_prefixes(

@@ -13,12 +13,12 @@ WITH
     )
 SELECT
     run,
-    sum(size) AS requests,
-    sum(size * prompt_tokens) AS prompt_tokens,
-    sum(size * cached_tokens) AS cached_tokens,
-    sum(size * (prompt_tokens - cached_tokens)) AS computed_tokens,
+    sum(size)::BIGINT AS requests,
+    sum(size * prompt_tokens)::BIGINT AS prompt_tokens,
+    sum(size * cached_tokens)::BIGINT AS cached_tokens,
+    sum(size * (prompt_tokens - cached_tokens))::BIGINT AS computed_tokens,
     sum(size * cached_tokens) / nullif(sum(size * prompt_tokens), 0) AS hit_rate,
-    coalesce(sum(size) FILTER (cached_tokens > 0), 0) AS requests_hit,
+    coalesce(sum(size) FILTER (cached_tokens > 0), 0)::BIGINT AS requests_hit,
     coalesce(sum(size) FILTER (cached_tokens > 0), 0) / sum(size) AS requests_hit_share
 FROM admitted
 GROUP BY run

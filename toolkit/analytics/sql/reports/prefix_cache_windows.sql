@@ -24,8 +24,8 @@ WITH
         SELECT
             requests.run,
             requests.start_ns // window_width.width_ns * window_width.width_ns AS from_ns,
-            sum(requests.size * requests.prompt_tokens) AS prompt_tokens,
-            sum(requests.size * requests.cached_tokens) AS cached_tokens
+            sum(requests.size * requests.prompt_tokens)::BIGINT AS prompt_tokens,
+            sum(requests.size * requests.cached_tokens)::BIGINT AS cached_tokens
         FROM requests
         CROSS JOIN window_width
         WHERE requests.cached_tokens IS NOT NULL
