@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["hits", "saved"]
 
 
-def saved(label: str, row: Mapping[str, Any]) -> str:
+def saved(row: Mapping[str, Any]) -> str:
     """Say what one run's cache saved.  A row of view prefix_cache."""
     return (
-        f"{label}: {words.amount(row['cached_tokens'])} of "
+        f"{words.amount(row['cached_tokens'])} of "
         f"{words.amount(row['prompt_tokens'])} prompt tokens were in the prefix cache and not "
         f"computed, of {words.share(row['requests_hit_share'])} of the requests."
     )

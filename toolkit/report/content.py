@@ -418,7 +418,7 @@ def _over_time(findings: Findings) -> Iterator[Block]:
         )
     whole = findings["prefix_cache"].to_dicts()
     if whole:
-        yield Lines([("", cache_figures.saved(findings.labels[row["run"]], row)) for row in whole])
+        yield Lines([(findings.labels[row["run"]], cache_figures.saved(row)) for row in whole])
         yield _figure(
             findings,
             "prefix_cache_windows",
