@@ -53,6 +53,10 @@ ENGINES: dict[str, dict[str, Any]] = {
         **{"prefix_caching": True, "router": "prefix_affinity", "affinity_imbalance": 4},
         **{"kv_blocks": 110, "max_num_seqs": 16},
     },
+    "swapping": {
+        **{"preemption": "swap", "host_memory_gb": 0.2, "host_link_latency_us": 10.0},
+        **{"kv_blocks": 110, "max_num_seqs": 16, "prefix_caching": True},
+    },
     "shared": {"router": "shared_queue", "max_num_seqs": 4, "queue_order": "shortest_first"},
 }
 
@@ -191,6 +195,7 @@ def test_the_scenarios_show_what_they_are_there_for(tmp_path: Path) -> None:
     }
     assert "preempted" in causes["short-of-memory"]
     assert "kv_room" in causes["short-of-memory"]
+    assert "swapped" in causes["swapping"]
     assert "behind_prompt" in causes["prefill-first"]
     refused = analytics.open(tmp_path / "refusing").frame("FROM requests WHERE outcome = 'refused'")
     assert 0 < refused.height < 60

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from block_cache import BlockCache, Text, texts
 
-from toolkit.costs.memory import kv_room
+from toolkit.costs.memory import host_block_s, host_blocks, kv_room
 from toolkit.costs.steps import StepCosts, step_costs
 from toolkit.scenario.model import Engine, Scenario
 from toolkit.simulator.engine_state import run_ns, step_ns
+from toolkit.units import NS_PER_S
 from toolkit.workload.requests import Requests, Stream
 
 __all__ = ["Answer", "Replica", "Span", "play"]
@@ -52,6 +53,8 @@ class Answer:
     """With a prefix cache, which blocks it has."""
     cached: int | None = None
     """With a prefix cache, tokens it found there as it was first admitted."""
+    away: int = 0
+    """Tokens whose KV cache is in host memory."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -73,7 +76,8 @@ class Answer:
 
     def now_waits(self, now: int, cause: str) -> None:
         """Change the cause for which it waits; a preempted one keeps its own."""
-        self.waited(self.since, now, "preempted" if self.evicted else self.cause)
+        gave_way = "swapped" if self.away else "preempted"
+        self.waited(self.since, now, gave_way if self.evicted else self.cause)
         self.since, self.cause = now, cause
 
 
@@ -86,6 +90,19 @@ class Span:
     replica: int
     name: str
     requests: tuple[int, ...]
+
+
+@dataclass
+class Host:
+    """Host memory of a replica: free blocks, and how long blocks take to or from it."""
+
+    free: int
+    latency_ns: float
+    block_ns: float
+
+    def ns(self, blocks: int) -> int:
+        """Return how long so many blocks take."""
+        return max(int(self.latency_ns + self.block_ns * blocks + 0.5), 1)
 
 
 class Replica:
@@ -106,6 +123,8 @@ class Replica:
         self.used_at: dict[int, int] = {}
         self.cached_at: dict[int, int] = {}
         self.cache = BlockCache(rules.kv_block_tokens, blocks) if rules.prefix_caching else None
+        self.host: Host | None = None
+        self.moves: list[tuple[str, int]] = []
 
     @property
     def used(self) -> int:
@@ -191,6 +210,7 @@ class Replica:
     def form(self, now: int, shared: list[Answer]) -> None:
         """Form the next batch and start its step."""
         self.chunks = {}
+        self.moves = []
         preempted = False
         if self.rules.step_order == "prefill_first":
             self.take_prompts(now, shared, self.rules.max_num_batched_tokens, admit=True)
@@ -210,13 +230,25 @@ class Replica:
             return
         if preempted:
             self.run = None
+        formed, now = now, self.moved(now)
+        for answer in self.batch:
+            answer.waited(formed, now, "swapped")
+            if answer.start == formed:
+                answer.start = now
         for answer in self.batch:
             works = answer in self.decodes or answer.number in self.chunks
             if works and answer.tokens and answer.decode_start is None:
                 answer.decode_start = now
         self.began = now
         self.end = self.end_of_step(now)
-        self.count(now)
+        self.count(formed)
+
+    def moved(self, now: int) -> int:
+        """Move what is to be swapped, one after the other; return when all of it has moved."""
+        for name, took in self.moves:
+            self.spans.append(Span(now, now + took, self.number, name, ()))
+            now += took
+        return now
 
     def know_decodes(self) -> None:
         """Let the blocks be known that this step's decodes fill."""
@@ -273,6 +305,11 @@ class Replica:
         """Drop a request's KV cache and let it wait again."""
         self.batch.remove(victim)
         self.drop(victim)
+        blocks = self.blocks_of(victim.computed)
+        if self.host and 0 < blocks <= self.host.free:
+            self.host.free -= blocks
+            victim.away = victim.computed
+            self.moves.append(("swap_out", self.host.ns(blocks)))
         victim.computed = 0
         victim.preemptions += 1
         victim.evicted = True
@@ -303,10 +340,15 @@ class Replica:
             answer.start = now if answer.start is None else answer.start
             answer.blocks = self.blocks_of(answer.to_compute)
             if self.cache:
-                found = self.cache.find(answer.text, answer.to_compute)
+                found = self.found(answer)
                 answer.held = self.cache.take(found, answer.blocks)
                 answer.computed = len(found) * self.rules.kv_block_tokens
                 answer.cached = answer.computed if answer.cached is None else answer.cached
+            if answer.away and self.host:
+                blocks = self.blocks_of(answer.away)
+                self.host.free += blocks
+                answer.computed, answer.away = answer.away, 0
+                self.moves.append(("swap_in", self.host.ns(blocks)))
             size = min(answer.to_compute - answer.computed, budget)
             self.know(answer, answer.computed + size)
             self.chunks[answer.number] = size
@@ -317,13 +359,19 @@ class Replica:
         """Return why a request cannot be admitted, empty if it can."""
         if len(self.batch) == self.rules.max_num_seqs:
             return "queue"
-        found = self.cache.find(answer.text, answer.to_compute) if self.cache else []
-        left = answer.to_compute - len(found) * self.rules.kv_block_tokens
+        found = self.found(answer)
+        left = answer.to_compute - (answer.away or len(found) * self.rules.kv_block_tokens)
         if not budget or (not self.rules.chunked_prefill and left > budget):
             return "behind_prompt"
         blocks = self.blocks_of(answer.to_compute)
         room = self.cache.fits(found, blocks) if self.cache else self.free(blocks)
         return "" if room else "kv_room"
+
+    def found(self, answer: Answer) -> list[int]:
+        """Return the blocks of the cache that a request can use; those swapped out need none."""
+        if not self.cache or answer.away:
+            return []
+        return self.cache.find(answer.text, answer.to_compute)
 
     def stand(self, now: int, cause: str) -> None:
         """Say why the first of the queue stands."""
@@ -338,6 +386,11 @@ def play(scenario: Scenario, requests: Requests) -> tuple[list[Answer], list[Rep
     costs, blocks = step_costs(scenario), kv_room(scenario).blocks
     count = scenario.deployment.data_parallel
     replicas = [Replica(number, costs, rules, blocks) for number in range(count)]
+    if rules.preemption == "swap":
+        block_ns = host_block_s(scenario) * NS_PER_S
+        for replica in replicas:
+            latency_ns = rules.host_link_latency_s * NS_PER_S
+            replica.host = Host(host_blocks(scenario), latency_ns, block_ns)
     order = sorted(range(len(requests)), key=lambda each: (int(requests.arrival_ns[each]), each))
     answers = [_answer(requests, rules, number, entry) for number, entry in enumerate(order)]
     if rules.prefix_caching:

@@ -92,6 +92,10 @@ def engines(draw: st.DrawFn) -> Engine:
         kv_blocks=draw(st.one_of(st.none(), st.integers(longest, 2 * longest))),
         prefix_caching=draw(st.sampled_from([False, True, True])),
         affinity_imbalance=draw(st.integers(0, 2)),
+        preemption=draw(st.sampled_from(["recompute", "swap"])),
+        host_memory_bytes=draw(st.sampled_from([500.0, 5000.0])),
+        host_link_bytes_per_s=1e9,
+        host_link_latency_s=draw(st.sampled_from([0.0, 1e-6])),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -192,12 +193,15 @@ def _engine(table: Table) -> Engine:
             for key in (
                 *("tensor_parallel", "max_num_seqs", "max_num_batched_tokens", "chunked_prefill"),
                 *("step_order", "queue_order", "max_waiting", "kv_block_tokens", "kv_blocks"),
-                *("prefix_caching", "affinity_imbalance"),
+                *("prefix_caching", "affinity_imbalance", "preemption"),
             )
             if key in table
         },
         memory_utilisation=float(table["memory_utilisation"]),
         activations_bytes=None if activations_gb is None else activations_gb * GB,
+        host_memory_bytes=table.get("host_memory_gb", 0.0) * GB,
+        host_link_bytes_per_s=table.get("host_link_gb_per_s", math.inf) * GB,
+        host_link_latency_s=table.get("host_link_latency_us", 0.0) / US_PER_S,
     )
 
 

@@ -5,6 +5,7 @@ As in `toolkit.scenario.physics`, which asks these checks beside its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from toolkit.scenario.kv_room import blocks_of, kv_room
@@ -58,6 +59,22 @@ def _engine_goes(scenario: Scenario) -> Iterator[Finding]:
             "false",
             'or use router = "least_loaded"',
         )
+
+
+def _swapping_is_whole(scenario: Scenario) -> Iterator[Finding]:
+    engine = scenario.deployment.engine
+    if engine is None or engine.preemption != "swap":
+        return
+    cause = 'because preemption = "swap"'
+    if scenario.model is None:
+        yield Finding(("model",), f"missing; required {cause}: KV caches have to have a size")
+    if not engine.host_memory_bytes:
+        expected = f"expected the host memory for KV caches {cause}"
+        yield Finding(("deployment", "host_memory_gb"), expected, way_out="state it, GB a replica")
+    if engine.host_link_bytes_per_s == math.inf:
+        expected = f"missing; required {cause}"
+        way_out = "name hardware.device or hardware.machine, or state it"
+        yield Finding(("deployment", "host_link_gb_per_s"), expected, way_out=way_out)
 
 
 def _devices_divide(scenario: Scenario) -> Iterator[Finding]:
@@ -152,5 +169,5 @@ def _the_longest_request_fits(scenario: Scenario) -> Iterator[Finding]:
 
 
 COUNTS = (_engine_goes, _devices_divide, _a_replica_is_one_stage, _a_step_takes_its_decodes)
-WORK = (_roofline_is_whole,)
+WORK = (_roofline_is_whole, _swapping_is_whole)
 ROOM = (_the_longest_request_fits,)

@@ -157,6 +157,13 @@ class Engine:
     """Whether blocks keep their KV cache for other requests until their room is needed."""
     affinity_imbalance: int = 32
     """Requests by which replicas may differ before ``prefix_affinity`` looks at load alone."""
+    preemption: Literal["recompute", "swap"] = "recompute"
+    """What becomes of the KV cache of a request that gives way."""
+    host_memory_bytes: float = 0.0
+    """Host memory of a replica for KV caches that are swapped out."""
+    host_link_bytes_per_s: float = math.inf
+    """Rate between host and device memory, of each device."""
+    host_link_latency_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

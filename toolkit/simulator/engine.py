@@ -41,6 +41,7 @@ from toolkit.simulator.engine_state import (
     ends_full,
     queues_full,
 )
+from toolkit.simulator.engine_swap import write_moves
 from toolkit.simulator.kernel import (
     BEHIND_PROMPT,
     DECODE,
@@ -146,6 +147,7 @@ def _write_spans(
 ) -> None:
     """Write a step, or every step of a run; a step of a single request carries its key."""
     engine = state.replicas[replica]
+    write_moves(state, spans, replica)
     alone = state.running[replica, 0] if engine.count == 1 else NOBODY
     start = engine.began
     for step in range(steps):
@@ -245,12 +247,12 @@ def advance(
     """
     run, requests, replicas = state.run[0], plan.requests, state.replicas
     keep = limit > 0
-    room = 6 * plan.limits[0].seats + 16
+    room, moves = 7 * plan.limits[0].seats + 16, state.moves.shape[1]
     while True:
         if (
             waits.filled[0] + room > len(waits.rows)
             or samples.filled[0] + room > len(samples.rows)
-            or (keep and spans.filled[0] + plan.limits[0].longest_run > limit)
+            or (keep and spans.filled[0] + plan.limits[0].longest_run + moves > limit)
             or ends_full(state)
             or queues_full(state)
         ):
@@ -277,5 +279,5 @@ def advance(
     watermark = run.now
     for replica in range(len(replicas)):
         if replicas[replica].due != NEVER:
-            watermark = min(watermark, replicas[replica].began)
+            watermark = min(watermark, replicas[replica].formed)
     return watermark

@@ -20,12 +20,14 @@ from toolkit.simulator.engine_state import (
     PREEMPTED,
     RUNNING,
     SHARED_QUEUE,
+    SWAPPED,
     WAITING,
     EnginePlan,
     EngineState,
     run_ns,
     step_ns,
 )
+from toolkit.simulator.engine_swap import bring_back, put_away, stall
 from toolkit.simulator.kernel import (
     BEHIND_BATCH,
     BEHIND_PROMPT,
@@ -52,7 +54,8 @@ __all__ = ["blocks_of", "count", "cut", "form", "join", "leave", "run_end", "sam
 def _close(state: EngineState, waits: Rows, request: int, now: int, cause: int) -> None:
     """Write what a request waited since its last wait began, and begin another."""
     this = state.requests[request]
-    why = PREEMPTED if this.evicted != 0 else cause
+    gave_way = SWAPPED if this.away > 0 else PREEMPTED
+    why = gave_way if this.evicted != 0 else cause
     wait_row(waits, request, this.since, now, now - this.since, why, NOBODY, NOBODY)
     this.since = now
 
@@ -136,6 +139,7 @@ def _evict(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, plac
     request = state.running[replica, place]
     leave(state, replica, place)
     this = state.requests[request]
+    put_away(plan, state, replica, request)
     this.computed = 0
     this.evicted = 1
     this.preemptions += 1
@@ -216,8 +220,13 @@ def _obstacle(
         return QUEUE
     if budget == 0:
         return BEHIND_PROMPT
-    look(plan, state, replica, request, tokens)
-    if limits.chunked == 0 and tokens - pool.found * limits.block > budget:
+    computed = state.requests[request].away
+    if computed > 0:
+        pool.found = pool.idle = 0
+    else:
+        look(plan, state, replica, request, tokens)
+        computed = pool.found * limits.block
+    if limits.chunked == 0 and tokens - computed > budget:
         return BEHIND_PROMPT
     if blocks_of(plan, tokens) - pool.found + pool.idle > engine.free:
         return KV_ROOM
@@ -250,6 +259,8 @@ def _admit(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, budg
         this.replica = replica
         this.evicted = 0
         hold(plan, state, replica, request, blocks_of(plan, tokens))
+        if this.away > 0:
+            bring_back(plan, state, replica, request)
         this.chunk = min(tokens - this.computed, budget)
         budget -= this.chunk
         if this.computed + this.chunk < tokens:
@@ -344,7 +355,7 @@ def _choose(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> 
 @inner
 def _measure(plan: EnginePlan, state: EngineState, replica: int) -> None:
     """Count what the next step takes, as `toolkit.costs.steps.Work`, into the replica's record."""
-    engine, now = state.replicas[replica], state.run[0].now
+    engine = state.replicas[replica]
     engine.size = engine.context = engine.chunks = engine.prompt_tokens = 0
     engine.pairs = engine.prompt_context = engine.sampled = 0
     for place in range(engine.count):
@@ -365,7 +376,7 @@ def _measure(plan: EnginePlan, state: EngineState, replica: int) -> None:
         else:
             continue
         if this.prefill_end != NULL and this.decode_start == NULL:
-            this.decode_start = now
+            this.decode_start = engine.began
 
 
 @inner
@@ -398,13 +409,14 @@ def form(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, repli
     """Form the next batch of a replica and say when its step, or its run, ends."""
     engine, now = state.replicas[replica], state.run[0].now
     before = engine.count
+    engine.moves = engine.stall = 0
     preempted = _choose(plan, state, waits, replica)
+    stall(plan, state, waits, replica)
     _measure(plan, state, replica)
     if engine.size + engine.chunks == 0:
         return
-    engine.began = now
     if engine.open == 0 or preempted > 0 or engine.count != before or engine.chunks > 0:
-        engine.anchor = now
+        engine.anchor = engine.began
         engine.done = 0
         engine.run_size = engine.size
         engine.run_context = engine.context
@@ -412,7 +424,7 @@ def form(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, repli
         engine.open = 0
         engine.name = MIXED if engine.size > 0 else PREFILL
         engine.until = 1
-        engine.due = now + step_ns(
+        engine.due = engine.began + step_ns(
             plan.costs,
             engine.size,
             engine.context,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.costs.memory import kv_room
+from toolkit.costs.memory import block_bytes, host_block_s, host_blocks, kv_room
 from toolkit.costs.steps import step_costs
 from toolkit.scenario.model import Scenario
 from toolkit.simulator import engine_state as engine
@@ -17,7 +17,7 @@ from toolkit.simulator.kernel import Records, Rows, records, span_rows, wait_row
 from toolkit.simulator.layout import Layout
 from toolkit.simulator.outcome import COST_STEPS, Outcome, Totals
 from toolkit.simulator.spans import SPANS_AT_ONCE, SpanSorter, waits_chunk
-from toolkit.trace.columns import NULL, Chunk
+from toolkit.trace.columns import NULL, SWAP_NAMES, Chunk
 from toolkit.units import HOUR_S, NS_PER_S
 from toolkit.workload.prefixes import contents
 from toolkit.workload.requests import Requests, Stream
@@ -115,6 +115,9 @@ class EngineRun:
         for pipeline, busy in zip(self._layout.pipelines, self._state.busy, strict=True):
             for name, (ns, count) in zip(STEP_NAMES, busy.tolist(), strict=True):
                 totals.add(pipeline.stages[0], name, ns, count)
+        for pipeline, moved in zip(self._layout.pipelines, self._state.moved, strict=True):
+            for name, (ns, count, nbytes) in zip(SWAP_NAMES, moved.tolist(), strict=True):
+                totals.add(pipeline.stages[0], name, ns, count, nbytes)
 
     def counters(self, outcome: Outcome) -> Iterator[Chunk]:
         """Yield `counter_defs` and `counters`: running, waiting, KV blocks of each; cost so far."""
@@ -175,7 +178,10 @@ class EngineRun:
         while at >= 0:
             waits.filled[0] = samples.filled[0] = 0
             rows = sorter.buffer
-            limit = min(int(rows.filled[0]) + SPANS_AT_ONCE, len(rows.rows))
+            needed = int(rows.filled[0]) + LONGEST_RUN + self._state.moves.shape[1]
+            while needed > len(rows.rows):
+                sorter.buffer = rows = rows.grown()
+            limit = max(min(int(rows.filled[0]) + SPANS_AT_ONCE, len(rows.rows)), needed)
             at = int(advance(self._plan, state, waits, samples, rows, limit))
             state = engine.grown(state)
             yield at if at >= 0 else NO_LIMIT
@@ -209,6 +215,9 @@ def plan(scenario: Scenario, requests: Requests, order: I8) -> engine.EnginePlan
         "longest_run": NO_LIMIT,
         "caching": stated.prefix_caching,
         "imbalance": stated.affinity_imbalance,
+        "swap": stated.preemption == "swap",
+        "host_blocks": host_blocks(scenario),
+        "block_bytes": round(block_bytes(scenario)),
     }.items():
         limits[field] = value
     draws = np.zeros((1, 2), np.int64)
@@ -220,7 +229,15 @@ def plan(scenario: Scenario, requests: Requests, order: I8) -> engine.EnginePlan
         limits["answers_shared"] = text.answers_shared
         starts, runs = text.starts[order], np.stack((text.ends, text.shifts), axis=1)
     return engine.EnginePlan(
-        rows, step_costs(scenario), limits, draws, details=True, starts=starts, runs=runs
+        rows,
+        step_costs(scenario),
+        limits,
+        draws,
+        details=True,
+        starts=starts,
+        runs=runs,
+        host_latency=stated.host_link_latency_s * NS_PER_S,
+        host_block=host_block_s(scenario) * NS_PER_S,
     )
 
 

@@ -15,7 +15,10 @@ from toolkit.trace.columns import NULL, name_key
 __all__ = ["EnginePlan", "EngineState", "grown", "new_state", "run_ns", "sample_rows", "step_ns"]
 
 PREEMPTED = np.int64(name_key("preempted"))
+SWAPPED = np.int64(name_key("swapped"))
 MIXED = np.int64(name_key("mixed"))
+SWAP_OUT = np.int64(name_key("swap_out"))
+SWAP_IN = np.int64(name_key("swap_in"))
 
 ROUND_ROBIN, SHARED_QUEUE, LEAST_LOADED, SHORTEST_QUEUE, POWER_OF_TWO, AFFINITY = np.arange(6)
 WAITING, RUNNING, SERVED, REFUSED = np.arange(4)
@@ -28,12 +31,14 @@ LIMIT_FIELDS = (
     *("seats", "budget", "block", "blocks", "max_waiting"),
     *("chunked", "prefill_first", "victim_by_key", "router", "longest_run"),
     *("caching", "imbalance", "answers_shared"),
+    *("swap", "host_blocks", "block_bytes"),
 )
 """Of every replica: ``max_num_seqs``, ``max_num_batched_tokens``, tokens of a KV block,
 blocks, requests that may wait; whether prompts are cut and come first, whether the victim is
 the one of the largest key, the router, and the most steps played at once; whether blocks keep
 their KV cache for others, the requests by which replicas may differ before ``AFFINITY`` looks
-at load alone, and whether a prompt may begin with the answer of another request."""
+at load alone, and whether a prompt may begin with the answer of another request; whether requests
+that give way are swapped out, blocks for them in host memory, and bytes of a block."""
 
 COUNTS = 4
 """Counters of each replica: running, waiting, blocks used, blocks free but cached."""
@@ -46,7 +51,9 @@ class EnginePlan(NamedTuple):
     (requests, 2) the replicas that the router drew.  With ``details`` every wait
     and every change of a counter is written by itself.  ``runs`` (runs, 2) are
     ends and shifts of `toolkit.workload.prefixes.Contents`, those of a request
-    from row ``starts``; empty where nothing is cached.
+    from row ``starts``; empty where nothing is cached.  To move a request's
+    blocks to or from host memory takes ``host_latency`` ns and ``host_block``
+    ns for each.
     """
 
     requests: Records
@@ -56,6 +63,8 @@ class EnginePlan(NamedTuple):
     details: bool
     starts: I8
     runs: I8
+    host_latency: float
+    host_block: float
 
 
 class EngineState(NamedTuple):
@@ -65,13 +74,16 @@ class EngineState(NamedTuple):
     ``generated``, tokens ``computed`` whose KV is there, ``blocks`` held, the
     ``chunk`` of its prompt in this step, ``since`` when it waits, what of its
     waits is ``summed``; with a cache its ``table`` there, blocks ``known`` by
-    their text, and tokens first found ``cached``.  ``replicas`` has each engine's step; ``running``
+    their text, and tokens first found ``cached``; tokens whose
+    KV is ``away`` in host memory.  ``replicas`` has each engine's step; ``running``
     (replicas, seats) the batch in order of admission; ``queues`` (queues,
     places, 2) heaps of those who wait, ``queue_size`` their sizes: one for each
     replica, and the last one shared.  ``ends`` is the heap of ends of steps,
     those out of date included.  ``tally`` is scratch; ``levels`` are counters as
     last written.  ``busy`` (replicas, 3, 2): ns and count of prefill, decode and
-    mixed steps.
+    mixed steps.  ``moves`` (replicas, moves, 5): what is swapped before the
+    step under way: ns after it was formed, ns, request, name, bytes; ``moved``
+    (replicas, 2, 3) ns, count and bytes swapped out and in.
     """
 
     run: Records
@@ -86,6 +98,8 @@ class EngineState(NamedTuple):
     levels: I8
     busy: I8
     cache: CacheState
+    moves: I8
+    moved: I8
 
 
 def sample_rows(capacity: int) -> Rows:
@@ -100,7 +114,7 @@ def new_state(plan: EnginePlan, replicas: int, cache: CacheState | None = None) 
         (
             *("status", "replica", "generated", "computed", "blocks", "chunk", "evicted"),
             *("since", "summed", "start", "prefill_end", "decode_start", "finish", "preemptions"),
-            *("table", "known", "cached"),
+            *("table", "known", "cached", "away"),
         ),
         len(plan.requests),
     )
@@ -112,10 +126,12 @@ def new_state(plan: EnginePlan, replicas: int, cache: CacheState | None = None) 
             *("open", "anchor", "done", "until", "run_size", "run_context"),
             *("began", "name", "steps", "decodes", "size", "context"),
             *("chunks", "prompt_tokens", "pairs", "prompt_context", "sampled"),
+            *("formed", "moves", "stall", "host_free"),
         ),
         replicas,
     )
     engines["free"] = limits["blocks"]
+    engines["host_free"] = limits["host_blocks"]
     engines["due"] = NEVER
     engines["partial"] = NULL
     return EngineState(
@@ -131,6 +147,8 @@ def new_state(plan: EnginePlan, replicas: int, cache: CacheState | None = None) 
         levels=np.full(COUNTS * (replicas + 1), NULL, np.int64),
         busy=np.zeros((replicas, 3, 2), np.int64),
         cache=no_cache(replicas) if cache is None else cache,
+        moves=np.zeros((replicas, 2 * int(limits["seats"] * limits["swap"]), 5), np.int64),
+        moved=np.zeros((replicas, 2, 3), np.int64),
     )
 
 

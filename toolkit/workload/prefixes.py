@@ -61,7 +61,8 @@ class Contents:
         before[own & (np.arange(len(own)) == self.starts[owner])] = 0
         shared = np.full(len(prompt_tokens), np.iinfo(np.int64).max)
         np.minimum.at(shared, owner, before)
-        return np.minimum(shared, prompt_tokens.astype(np.int64))
+        least: I8 = np.minimum(shared, prompt_tokens)
+        return least
 
 
 def draw_prefixes(
