@@ -16,10 +16,10 @@ MANIFEST = {"name": "world", "title": "a test world"}
 
 
 def chunk(table: str, rows: Sequence[Sequence[Any]]) -> Chunk:
-    """Return rows as a chunk; None stands for an empty value."""
+    """Return rows as a chunk; None stands for an empty value, as do columns left out at the end."""
     columns: dict[str, Any] = {}
     for position, column in enumerate(TABLES[table].columns):
-        values = [row[position] for row in rows]
+        values = [row[position] if position < len(row) else None for row in rows]
         if column.type == "string":
             columns[column.name] = values
         else:
