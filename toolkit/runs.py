@@ -175,11 +175,11 @@ def _run_one(scenario: Scenario, out: Path, study: str, *, quiet: bool) -> Run:
     from toolkit.simulator import simulate
     from toolkit.trace import store
     from toolkit.trace.render import render_default
-    from toolkit.workload import build
+    from toolkit.workload import build, shared_tokens
 
     requests = build(scenario)
     folder = out / "traces" / scenario.run_name
-    lower = bounds(scenario, requests)
+    lower = bounds(scenario, requests, shared_tokens(scenario, requests))
     about = {"study": study, **_replication(scenario, 1)}
     manifest = {**_manifest(scenario, requests, lower), **about}
 

@@ -202,7 +202,8 @@ class Oracle:
             yield from self._pause(track, now, span["ts_ns"], span)
             now = span["ts_ns"] + span["dur_ns"]
             name = NAMES[span["name"]]
-            yield span["ts_ns"], now, name if name in ("prefill", "decode", "mixed") else "other"
+            cause = name if name in ("prefill", "decode", "mixed") else "other"
+            yield span["ts_ns"], now, "swapping" if name.startswith("swap_") else cause
         yield from self._pause(track, now, self.makespan, None)
 
     def _pause(self, track: Row, since: int, until: int, span: Row | None) -> Iterator[Piece]:

@@ -37,6 +37,10 @@ SCENARIO: dict[str, Any] = {
             "max_prompt_tokens": 1500,
             "max_output_tokens": 60,
         },
+        "prefix": [
+            {"name": "common", "tokens": 100, "share": 0.6},
+            {"name": "long", "tokens": 700, "share": 0.3},
+        ],
     },
 }
 
@@ -45,6 +49,14 @@ ENGINES: dict[str, dict[str, Any]] = {
     "short-of-memory": {"kv_blocks": 110, "max_num_seqs": 16},
     "prefill-first": {"step_order": "prefill_first", "kv_blocks": 150, "max_num_seqs": 8},
     "refusing": {"max_waiting": 2, "max_num_seqs": 4, "router": "power_of_two"},
+    "cached": {
+        **{"prefix_caching": True, "router": "prefix_affinity", "affinity_imbalance": 4},
+        **{"kv_blocks": 110, "max_num_seqs": 16},
+    },
+    "swapping": {
+        **{"preemption": "swap", "host_memory_gb": 0.2, "host_link_latency_us": 10.0},
+        **{"kv_blocks": 110, "max_num_seqs": 16, "prefix_caching": True},
+    },
     "shared": {"router": "shared_queue", "max_num_seqs": 4, "queue_order": "shortest_first"},
     "pools": {"kv_blocks": 300, "token": {"kv_blocks": 120, "max_num_seqs": 8}},
 }
@@ -192,6 +204,7 @@ def test_the_scenarios_show_what_they_are_there_for(tmp_path: Path) -> None:
     }
     assert "preempted" in causes["short-of-memory"]
     assert "kv_room" in causes["short-of-memory"]
+    assert "swapped" in causes["swapping"]
     assert "behind_prompt" in causes["prefill-first"]
     refused = analytics.open(tmp_path / "refusing").frame("FROM requests WHERE outcome = 'refused'")
     assert 0 < refused.height < 60
@@ -219,7 +232,32 @@ def test_one_seed_gives_one_store_byte_for_byte(tmp_path: Path) -> None:
     assert all((one / file).read_bytes() == (two / file).read_bytes() for file in files)
 
 
-@pytest.mark.parametrize("name", ["llama8b-h100", "mixtral-h100", "sessions"])
+@pytest.mark.parametrize("level", ["full", "requests"])
+def test_prefix_hits_are_those_of_the_obvious_cache(level: str, tmp_path: Path) -> None:
+    simulated = deployed("cached", level)
+    requests = build(simulated)
+    answers, replicas = told(simulated, requests)
+    run = analytics.open(written("cached", level, tmp_path))
+    found = run.frame("FROM prefix_cache").to_dicts()[0]
+    cached = sum(answer.cached or 0 for answer in answers)
+    assert found["cached_tokens"] == cached > 0
+    assert found["requests_hit"] == sum(bool(answer.cached) for answer in answers)
+    assert found["computed_tokens"] == requests.prompt_tokens.sum() - cached
+    assert found["hit_rate"] == pytest.approx(cached / requests.prompt_tokens.sum())
+    windows = run.frame("FROM prefix_cache_windows")
+    assert windows["cached_tokens"].sum() == cached
+    assert windows["prompt_tokens"].sum() == requests.prompt_tokens.sum()
+    if level == "full":
+        most = max(max(replica.cached_at.values()) for replica in replicas)
+        assert max(windows["cached_blocks"].to_list()) >= most
+    else:
+        assert windows["cached_blocks"].null_count() == windows.height
+    plain = analytics.open(written("plain", level, tmp_path))
+    assert plain.frame("FROM prefix_cache").height == 0
+    assert plain.frame("FROM prefix_cache_windows").height == 0
+
+
+@pytest.mark.parametrize("name", ["llama8b-h100", "mixtral-h100", "sessions", "shared-prefix"])
 def test_shipped_scenarios_run_and_keep_their_invariants(
     name: str, root: Path, tmp_path: Path
 ) -> None:
@@ -227,7 +265,8 @@ def test_shipped_scenarios_run_and_keep_their_invariants(
     scenario = toolkit.load(file, sets=["workload.entries=80"])
     runs = toolkit.run(scenario, tmp_path, report=False)
     assert isinstance(runs, dict)
-    assert len(runs) == 3
+    variants = 4 if name == "shared-prefix" else 3
+    assert len(runs) == variants
     with analytics.open([run.path for run in runs.values()]) as together:
         assert together.check() == []
-        assert together.frame("FROM run_summary")["requests"].to_list() == [80, 80, 80]
+        assert together.frame("FROM run_summary")["requests"].to_list() == [80] * variants

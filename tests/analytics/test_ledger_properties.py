@@ -151,7 +151,7 @@ def test_lower_levels_know_the_same_work_and_the_same_bubbles(scenarios: list[Sc
 @given(st.lists(engines.colocated(), min_size=MANY, max_size=MANY))
 @some
 def test_an_engine_stands_still_only_while_nobody_is_there(scenarios: list[Scenario]) -> None:
-    """It is one stage deep and takes whoever is there: no bubbles, no pause for memory."""
+    """It is one stage deep and takes whoever is there: no bubbles, no pause but for swaps."""
     with opened([play(scenario, "full") for scenario in scenarios]) as runs:
         causes = runs.frame("SELECT DISTINCT cause FROM time_ledger")["cause"].to_list()
-    assert set(causes) <= {"prefill", "decode", "mixed", "no_work"}
+    assert set(causes) <= {"prefill", "decode", "mixed", "swapping", "no_work"}

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from math import floor
 
 import numpy as np
+from block_cache import BlockCache, Text, texts
 from step_clients import Clients
 
-from toolkit.costs.memory import kv_room
+from toolkit.costs.memory import host_block_s, host_blocks, kv_room
 from toolkit.costs.steps import StepCosts, step_costs
 from toolkit.scenario.model import Engine, Scenario
 from toolkit.scenario.pools import pools
 from toolkit.simulator.engine_state import run_ns, step_ns
-from toolkit.units import ns
+from toolkit.units import NS_PER_S, ns
 from toolkit.workload.requests import Requests, Stream
 
 __all__ = ["Answer", "Pools", "Replica", "Span", "play"]
@@ -62,6 +63,13 @@ class Answer:
     cause: str = "queue"
     since: int = 0
     waits: list[tuple[int, int, str]] = field(default_factory=list)
+    text: Text = ()
+    held: list[int] = field(default_factory=list)
+    """With a prefix cache, which blocks it has."""
+    cached: int | None = None
+    """With a prefix cache, tokens it found there as it was first admitted."""
+    away: int = 0
+    """Tokens whose KV cache is in host memory."""
 
     @property
     def refused(self) -> bool:
@@ -95,7 +103,8 @@ class Answer:
 
     def now_waits(self, now: int, cause: str) -> None:
         """Change the cause for which it waits; a preempted one keeps its own."""
-        self.waited(self.since, now, "preempted" if self.evicted else self.cause)
+        gave_way = "swapped" if self.away else "preempted"
+        self.waited(self.since, now, gave_way if self.evicted else self.cause)
         self.since, self.cause = now, cause
 
 
@@ -108,6 +117,19 @@ class Span:
     replica: int
     name: str
     requests: tuple[int, ...]
+
+
+@dataclass
+class Host:
+    """Host memory of a replica: free blocks, and how long blocks take to or from it."""
+
+    free: int
+    latency_ns: float
+    block_ns: float
+
+    def ns(self, blocks: int) -> int:
+        """Return how long so many blocks take."""
+        return max(int(self.latency_ns + self.block_ns * blocks + 0.5), 1)
 
 
 class Replica:
@@ -126,6 +148,10 @@ class Replica:
         self.run: tuple[list[Answer], int, int, int] | None = None  # batch, anchor, context, steps
         self.spans: list[Span] = []
         self.used_at: dict[int, int] = {}
+        self.cached_at: dict[int, int] = {}
+        self.cache = BlockCache(rules.kv_block_tokens, blocks) if rules.prefix_caching else None
+        self.host: Host | None = None
+        self.moves: list[tuple[str, int]] = []
         self.sent: list[Answer] = []  # their prompts were computed here; their caches have not left
         self.incoming: list[Answer] = []
         self.coming: list[Answer] = []  # taken over, not arrived
@@ -135,6 +161,8 @@ class Replica:
     @property
     def used(self) -> int:
         """Blocks in use."""
+        if self.cache:
+            return self.cache.used
         held = [*self.batch, *self.sent, *self.landed]
         return sum(answer.blocks for answer in held) + sum(each.cached_at for each in self.coming)
 
@@ -196,17 +224,35 @@ class Replica:
         if self.chunks:
             self.run = None
         self.end = None
-        self.used_at[now] = self.used
+        self.count(now)
         return done
+
+    def count(self, now: int) -> None:
+        """Note how many blocks are used, and free but cached."""
+        self.used_at[now] = self.used
+        if self.cache:
+            self.cached_at[now] = self.cache.cached
+
+    def drop(self, answer: Answer) -> None:
+        """Take a request's blocks from it."""
+        answer.blocks = 0
+        if self.cache:
+            self.cache.release(answer.held)
+            answer.held = []
+
+    def know(self, answer: Answer, tokens: int) -> None:
+        """Let the blocks be known that a request's first tokens fill."""
+        if self.cache:
+            self.cache.learn(answer.held, answer.text, tokens)
 
     def let_go(self, answer: Answer, now: int) -> None:
         """A request leaves the batch for good."""
         answer.finish = now
-        answer.blocks = 0
+        self.drop(answer)
         answer.outcome = answer.leaving or "served"
         self.batch.remove(answer)
         self.run = None
-        self.used_at[now] = self.used
+        self.count(now)
 
     def give_up(self, answer: Answer, outcome: str, now: int) -> None:
         """A client is gone: its request leaves the queue, or the batch once it is in no step."""
@@ -223,6 +269,7 @@ class Replica:
     def form(self, now: int, shared: list[Answer]) -> bool:
         """Form the next batch and start its step; return whether anything changed."""
         self.chunks = {}
+        self.moves = []
         preempted = False
         before = (list(self.batch), list(self.incoming))
         if self.rules.step_order == "prefill_first":
@@ -231,21 +278,28 @@ class Replica:
             if not self.chunks:
                 preempted = self.grow(now)
             self.decodes = [] if self.chunks else list(self.batch)
+            self.know_decodes()
         else:
             preempted = self.grow(now)
             if not preempted:
                 self.admit_landed(now)
             self.decodes = [each for each in self.batch if not each.prefilling]
+            self.know_decodes()
             budget = self.rules.max_num_batched_tokens - len(self.decodes)
             self.take_prompts(now, shared, budget, admit=not preempted)
             if preempted and self.queue:
                 self.stand(now, "kv_room")
         self.take_over(now, held=preempted)
-        self.used_at[now] = self.used
+        self.count(now)
         if not self.decodes and not self.chunks:
             return before != (self.batch, self.incoming)
         if preempted:
             self.run = None
+        formed, now = now, self.moved(now)
+        for answer in self.batch:
+            answer.waited(formed, now, "swapped")
+            if answer.start == formed:
+                answer.start = now
         for answer in self.batch:
             works = answer in self.decodes or answer.number in self.chunks
             if works and answer.tokens and answer.decode_start is None:
@@ -305,7 +359,19 @@ class Replica:
         if len(self.batch) + len(self.landed) < self.rules.max_num_seqs:
             answer.cause = "behind_batch"
         self.landed = sorted([*self.landed, answer], key=lambda each: each.place)
-        self.used_at[now] = self.used
+        self.count(now)
+
+    def moved(self, now: int) -> int:
+        """Move what is to be swapped, one after the other; return when all of it has moved."""
+        for name, took in self.moves:
+            self.spans.append(Span(now, now + took, self.number, name, ()))
+            now += took
+        return now
+
+    def know_decodes(self) -> None:
+        """Let the blocks be known that this step's decodes fill."""
+        for answer in self.decodes:
+            self.know(answer, answer.computed + 1)
 
     def end_of_step(self, now: int) -> int:
         """Return when the step just formed ends."""
@@ -349,12 +415,20 @@ class Replica:
                 preempted = True
             if answer in self.batch:
                 answer.blocks += needed
+                if self.cache:
+                    answer.held += self.cache.take([], needed)
         return preempted
 
     def evict(self, victim: Answer, now: int) -> None:
         """Drop a request's KV cache and let it wait again."""
         self.batch.remove(victim)
-        victim.blocks = victim.computed = 0
+        self.drop(victim)
+        blocks = self.blocks_of(victim.computed)
+        if self.host and 0 < blocks <= self.host.free:
+            self.host.free -= blocks
+            victim.away = victim.computed
+            self.moves.append(("swap_out", self.host.ns(blocks)))
+        victim.computed = 0
         victim.preemptions += 1
         victim.evicted = True
         self.enqueue(victim, now)
@@ -365,6 +439,7 @@ class Replica:
             if answer.prefilling:
                 size = min(answer.to_compute - answer.computed, budget)
                 self.chunks[answer.number] = size
+                self.know(answer, answer.computed + size)
                 budget -= size
         while admit and (self.queue or shared):
             queue = self.queue or shared
@@ -382,7 +457,18 @@ class Replica:
             answer.replica = self.number
             answer.start = now if answer.start is None else answer.start
             answer.blocks = self.blocks_of(answer.to_compute)
-            size = min(answer.to_compute, budget)
+            if self.cache:
+                found = self.found(answer)
+                answer.held = self.cache.take(found, answer.blocks)
+                answer.computed = len(found) * self.rules.kv_block_tokens
+                answer.cached = answer.computed if answer.cached is None else answer.cached
+            if answer.away and self.host:
+                blocks = self.blocks_of(answer.away)
+                self.host.free += blocks
+                answer.computed, answer.away = answer.away, 0
+                self.moves.append(("swap_in", self.host.ns(blocks)))
+            size = min(answer.to_compute - answer.computed, budget)
+            self.know(answer, answer.computed + size)
             self.chunks[answer.number] = size
             budget -= size
             self.batch.append(answer)
@@ -391,9 +477,19 @@ class Replica:
         """Return why a request cannot be admitted, empty if it can."""
         if len(self.batch) == self.rules.max_num_seqs:
             return "queue"
-        if not budget or (not self.rules.chunked_prefill and answer.to_compute > budget):
+        found = self.found(answer)
+        left = answer.to_compute - (answer.away or len(found) * self.rules.kv_block_tokens)
+        if not budget or (not self.rules.chunked_prefill and left > budget):
             return "behind_prompt"
-        return "" if self.free(self.blocks_of(answer.to_compute)) else "kv_room"
+        blocks = self.blocks_of(answer.to_compute)
+        room = self.cache.fits(found, blocks) if self.cache else self.free(blocks)
+        return "" if room else "kv_room"
+
+    def found(self, answer: Answer) -> list[int]:
+        """Return the blocks of the cache that a request can use; those swapped out need none."""
+        if not self.cache or answer.away:
+            return []
+        return self.cache.find(answer.text, answer.to_compute)
 
     def stand(self, now: int, cause: str) -> None:
         """Say why the first of the queue stands."""
@@ -509,10 +605,18 @@ def play(scenario: Scenario, requests: Requests) -> tuple[list[Answer], list[Rep
         engine, costs, blocks = pool.deployment.engine, step_costs(pool), kv_room(pool).blocks
         assert engine is not None
         for _ in range(pool.deployment.data_parallel):
-            replicas.append(Replica(len(replicas), costs, engine, blocks))
+            replica = Replica(len(replicas), costs, engine, blocks)
+            replicas.append(replica)
+            if engine.preemption == "swap":
+                latency_ns = engine.host_link_latency_s * NS_PER_S
+                block_ns = host_block_s(pool) * NS_PER_S
+                replica.host = Host(host_blocks(pool), latency_ns, block_ns)
     split = Pools(scenario, replicas) if scenario.token_pool is not None else None
     for replica in replicas:
         replica.pools = split
+    for replica in split.tokens if split else ():
+        replica.cache = None
+    written = texts(scenario, requests) if rules.prefix_caching else None
     front = replicas if split is None else split.prompts
     clients = Clients(scenario, requests)
     answers: list[Answer] = []
@@ -536,8 +640,9 @@ def play(scenario: Scenario, requests: Requests) -> tuple[list[Answer], list[Rep
                 assert answer.target is not None
                 assert answer.origin is not None
                 replicas[answer.origin].sent.remove(answer)
+                replicas[answer.origin].drop(answer)
                 answer.target.land(answer, now)
-                replicas[answer.origin].used_at[now] = replicas[answer.origin].used
+                replicas[answer.origin].count(now)
         for number, outcome in clients.overdue(now, answers):
             answer = answers[number]
             if answer in shared:
@@ -552,6 +657,8 @@ def play(scenario: Scenario, requests: Requests) -> tuple[list[Answer], list[Rep
             key, entry = clients.send(len(answers))
             answer = _answer(requests, rules, len(answers), entry, now)
             answer.key_of_try = key
+            if written is not None:
+                answer.text = written[entry]
             answers.append(answer)
             at = route(answer, front)
             waiting = shared if at is None else replicas[at].queue
@@ -601,6 +708,8 @@ class _Router:
             self.turn += 1
             return (self.turn - 1) % len(replicas)
         among = list(range(len(replicas)))
+        if self.kind == "prefix_affinity":
+            return self.most_akin(answer, replicas)
         if self.kind == "power_of_two":
             among = sorted(self.draws[answer.number % len(self.draws)])
 
@@ -610,3 +719,14 @@ class _Router:
             return len(replica.queue) + running
 
         return min(among, key=lambda number: (load(number), number))
+
+    def most_akin(self, answer: Answer, replicas: list[Replica]) -> int:
+        """Return the replica with the longest prefix, if loads are alike; else the least loaded."""
+        loads = [len(replica.queue) + len(replica.batch) for replica in replicas]
+        found = [0] * len(replicas)
+        if max(loads) - min(loads) <= replicas[0].rules.affinity_imbalance:
+            found = [
+                len(replica.cache.find(answer.text, answer.prompt)) if replica.cache else 0
+                for replica in replicas
+            ]
+        return min(range(len(replicas)), key=lambda at: (-found[at], loads[at], at))

@@ -7,11 +7,13 @@ limit binds; times are few and round, so that ties are common.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
+from toolkit.recordings.recording import Ragged
 from toolkit.scenario.kv_room import blocks_of
 from toolkit.scenario.model import (
     Arrivals,
@@ -22,8 +24,10 @@ from toolkit.scenario.model import (
     Lengths,
     Link,
     Model,
+    Prefix,
     RooflineTiming,
     Scenario,
+    Sessions,
     Timing,
     TokenPool,
     Trace,
@@ -45,7 +49,10 @@ __all__ = [
 
 MOST_ENTRIES = 14
 MOST_PROMPT, MOST_OUTPUT = 24, 12
-ROUTERS = ("round_robin", "shared_queue", "least_loaded", "shortest_queue", "power_of_two")
+ROUTERS = (
+    *("round_robin", "shared_queue", "least_loaded", "shortest_queue", "power_of_two"),
+    "prefix_affinity",
+)
 
 
 def model() -> Model:
@@ -95,6 +102,12 @@ def engines(draw: st.DrawFn) -> Engine:
         max_waiting=draw(st.one_of(st.none(), st.integers(1, 3))),
         kv_block_tokens=block,
         kv_blocks=draw(st.one_of(st.none(), st.integers(longest, 2 * longest))),
+        prefix_caching=draw(st.sampled_from([False, True, True])),
+        affinity_imbalance=draw(st.integers(0, 2)),
+        preemption=draw(st.sampled_from(["recompute", "swap"])),
+        host_memory_bytes=draw(st.sampled_from([500.0, 5000.0])),
+        host_link_bytes_per_s=1e9,
+        host_link_latency_s=draw(st.sampled_from([0.0, 1e-6])),
     )
 
 
@@ -113,6 +126,36 @@ def workloads(draw: st.DrawFn) -> Workload:
         lengths=Lengths("pairs", pairs=tuple(pairs)),
         seed=draw(st.integers(0, 3)),
     )
+
+
+@st.composite
+def alike(draw: st.DrawFn, scenario: Scenario, requests: Requests) -> tuple[Scenario, Requests]:
+    """Give requests text in common: declared prefixes, conversations, recorded blocks, or none."""
+    workload, count = scenario.workload, len(requests)
+    kind = draw(st.sampled_from(["prefixes", "sessions", "blocks"]))
+    if kind == "blocks":
+        block = draw(st.sampled_from([2, 3, 8]))
+        ids = st.lists(st.integers(0, 1), min_size=1, max_size=MOST_PROMPT // block)
+        lists = draw(st.lists(ids, min_size=count, max_size=count))
+        return scenario, replace(requests, hash_ids=Ragged.of(lists), block_tokens=block)
+    prefixes = (Prefix("short", 6), Prefix("long", 17))
+    which = draw(st.lists(st.sampled_from([0, 1, 1, -1]), min_size=count, max_size=count))
+    changed = replace(requests, prefix=np.array(which, np.int32))
+    workload = replace(workload, prefixes=prefixes)
+    if kind == "sessions":
+        session = np.array(draw(st.lists(st.integers(-1, 3), min_size=count, max_size=count)))
+        prompt = requests.prompt_tokens.copy()
+        for each in range(4):
+            rows = np.flatnonzero(session == each)
+            for before, after in pairwise(rows.tolist()):
+                longer = prompt[before] + requests.output_tokens[before] + prompt[after] // 8
+                prompt[after] = min(longer, MOST_PROMPT)
+        turn = np.array([int((session[:at] == session[at]).sum()) for at in range(count)], np.int32)
+        changed = replace(
+            changed, session=session.astype(np.int32), turn=turn, prompt_tokens=prompt
+        )
+        workload = replace(workload, sessions=Sessions(turns=2, fixed=True))
+    return replace(scenario, workload=workload), changed
 
 
 @st.composite
@@ -145,7 +188,7 @@ def deployed(draw: st.DrawFn) -> tuple[Scenario, Requests]:
     )
     requests = build(scenario)
     priority = draw(st.lists(st.integers(0, 2), min_size=len(requests), max_size=len(requests)))
-    return scenario, replace(requests, priority=np.array(priority, np.int32))
+    return draw(alike(scenario, replace(requests, priority=np.array(priority, np.int32))))
 
 
 @st.composite
@@ -156,8 +199,10 @@ def split(draw: st.DrawFn) -> tuple[Scenario, Requests]:
     rules, deployment = scenario.deployment.engine, scenario.deployment
     assert rules is not None
     others = draw(engines())
+    rules = replace(rules, preemption="recompute")
     others = replace(
         others,
+        preemption="recompute",
         kv_block_tokens=rules.kv_block_tokens,
         queue_order=rules.queue_order,
         max_waiting=None,
@@ -180,6 +225,7 @@ def split(draw: st.DrawFn) -> tuple[Scenario, Requests]:
         hardware=hardware,
         deployment=replace(
             deployment,
+            engine=rules,
             kind="disaggregated",
             data_parallel=1,
             prompt_machines=prompts,
@@ -203,7 +249,11 @@ def colocated() -> st.SearchStrategy[Scenario]:
 
 def scenarios() -> st.SearchStrategy[Scenario]:
     """Scenarios of engines alone: requests are the workload's, all of one priority."""
-    return either().map(lambda drawn: drawn[0])
+    return either().map(lambda drawn: _without_sessions(drawn[0]))
+
+
+def _without_sessions(scenario: Scenario) -> Scenario:
+    return replace(scenario, workload=replace(scenario.workload, sessions=None))
 
 
 def single(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import deployments
+import engines
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +17,7 @@ from toolkit.costs.bounds import Bound, bounds, check
 from toolkit.errors import FaultError
 from toolkit.scenario.model import Scenario
 from toolkit.simulator import simulate
-from toolkit.workload import build
+from toolkit.workload import Requests, build, shared_tokens
 
 
 def makespan_ns(scenario: Scenario) -> int:
@@ -39,6 +40,20 @@ def test_no_run_ends_before_any_of_its_bounds(scenario: Scenario) -> None:
     split = scenario.deployment.kind == "disaggregated"
     assert names >= ({"work_prompt", "work_token"} if split else {"work_colocated"})
     check(lower, makespan_ns(scenario))
+
+
+@settings(max_examples=60, deadline=None)
+@given(engines.deployed())
+def test_no_engine_ends_before_its_bounds(deployed: tuple[Scenario, Requests]) -> None:
+    """Whatever its prefix cache holds already."""
+    scenario, requests = deployed
+    lower = bounds(scenario, requests, shared_tokens(scenario, requests))
+    ends = [
+        int(np.max(chunk.columns["finish_ns"]))
+        for chunk in simulate(scenario, requests)
+        if chunk.table == "requests"
+    ]
+    check(lower, ends[0])
 
 
 SMALL = {

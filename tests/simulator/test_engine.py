@@ -17,6 +17,7 @@ from toolkit.costs.bounds import bounds, check
 from toolkit.scenario.model import Scenario, Trace
 from toolkit.simulator import engine_run, simulate, spans
 from toolkit.workload import Requests, build
+from toolkit.workload.prefixes import shared_tokens
 
 Deployed = tuple[Scenario, Requests]
 
@@ -45,10 +46,11 @@ def test_the_compiled_engine_is_the_obvious_one_to_the_nanosecond(deployed: Depl
     event(f"refused: {any(answer.refused for answer in answers)}")
     event(f"split: {scenario.token_pool is not None}")
     event(f"link busy: {any(wait[2] == 'link_busy' for each in answers for wait in each.waits)}")
+    event(f"found in a cache: {any(answer.cached for answer in answers)}")
+    event(f"evicted from a cache: {any(each.cache and each.cache.lost for each in replicas)}")
 
-    assert run.rows(
-        "requests", "start_ns", "first_token_ns", "decode_start_ns", "finish_ns", "replica"
-    ) == [
+    columns = ("start_ns", "first_token_ns", "decode_start_ns", "finish_ns", "replica")
+    assert run.rows("requests", *columns, "cached_tokens") == [
         tuple(
             -1 if value is None else value
             for value in (
@@ -57,6 +59,7 @@ def test_the_compiled_engine_is_the_obvious_one_to_the_nanosecond(deployed: Depl
                 answer.decode_start,
                 answer.finish,
                 answer.replica,
+                answer.cached,
             )
         )
         for answer in answers
@@ -156,13 +159,32 @@ def test_kv_blocks_never_exceed_the_room_and_are_all_given_back(deployed: Deploy
 
 @given(engines.either())
 @settings(max_examples=60, deadline=None)
+def test_cached_blocks_are_those_the_obvious_cache_has(deployed: Deployed) -> None:
+    scenario, requests = deployed
+    _, replicas = told(scenario, requests)
+    run = gathered(simulate(scenario, requests))
+    defs = run["counter_defs"]
+    for counter in np.flatnonzero(defs["name"] == "KV blocks cached"):
+        rows = run.rows("counters", "ts_ns", "counter", "value")
+        values = {ts: value for ts, each, value in rows if each == counter}
+        cached = replicas[defs["machine"][counter]].cached_at
+        assert all(cached[ts] == value for ts, value in values.items())
+    for replica in replicas:
+        if replica.cache:
+            assert not any(replica.cache.holders.values())
+            assert replica.cache.endless or len(replica.cache.free) == replica.cache.made
+
+
+@given(engines.deployed())
+@settings(max_examples=60, deadline=None)
 def test_time_in_system_is_the_area_under_the_count(deployed: Deployed) -> None:
     """Little's law, exactly: those that run and wait, over time, are the times in the system."""
     scenario, requests = deployed
     run = gathered(simulate(scenario, requests))
     names = run["counter_defs"]["name"]
     area = 0
-    for counter in np.flatnonzero(~np.isin(names, ["KV blocks used", "cost so far"])):
+    others = ["KV blocks used", "KV blocks cached", "cost so far"]
+    for counter in np.flatnonzero(~np.isin(names, others)):
         rows = [
             (ts, value)
             for ts, each, value in run.rows("counters", "ts_ns", "counter", "value")
@@ -268,7 +290,7 @@ def test_no_run_ends_before_its_bounds(deployed: Deployed) -> None:
     scenario, requests = deployed
     finish = gathered(simulate(scenario, requests))["requests"]["finish_ns"]
     if finish.max() >= 0:
-        check(bounds(scenario, requests), int(finish.max()))
+        check(bounds(scenario, requests, shared_tokens(scenario, requests)), int(finish.max()))
 
 
 def test_the_priority_of_a_request_decides_who_is_admitted() -> None:

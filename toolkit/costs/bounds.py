@@ -76,10 +76,15 @@ class Bound:
     words: str
 
 
-def bounds(scenario: Scenario, requests: Entries) -> tuple[Bound, ...]:
-    """Return the lower bounds on the makespan of a scenario that serves `requests`."""
+def bounds(
+    scenario: Scenario, requests: Entries, cached: npt.NDArray[np.int64] | None = None
+) -> tuple[Bound, ...]:
+    """Return the lower bounds on the makespan of a scenario that serves `requests`.
+
+    `cached` (entries,) are the tokens of each prompt that a prefix cache may hold already.
+    """
     if scenario.deployment.engine is not None:
-        return tuple(Bound(*bound) for bound in engine_bounds(scenario, requests))
+        return tuple(Bound(*bound) for bound in engine_bounds(scenario, requests, cached))
     costs = _Costs.of(scenario, requests)
     return (
         *_work(scenario, requests, costs),

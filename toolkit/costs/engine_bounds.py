@@ -58,8 +58,14 @@ class Arrivals(Protocol):
         """How long after that end each is sent."""
 
 
-def engine_bounds(scenario: Scenario, requests: Arrivals) -> tuple[EngineBound, ...]:
-    """Return the lower bounds on the makespan; none where requests may be refused or given up."""
+def engine_bounds(
+    scenario: Scenario, requests: Arrivals, cached: npt.NDArray[np.int64] | None = None
+) -> tuple[EngineBound, ...]:
+    """Return the lower bounds on the makespan; none where requests may be refused or given up.
+
+    `cached` (requests,) are the tokens of each prompt that a prefix cache may
+    hold already; of every prompt one token is computed at least.
+    """
     engine = scenario.deployment.engine
     assert engine is not None
     if engine.max_waiting is not None or scenario.workload.clients is not None:
@@ -67,23 +73,29 @@ def engine_bounds(scenario: Scenario, requests: Arrivals) -> tuple[EngineBound, 
     both = pools(scenario)
     prompt = requests.prompt_tokens.astype(np.float64)
     decodes = requests.output_tokens.astype(np.float64) - 1
+    computed = prompt if cached is None else np.maximum(prompt - cached, 1)
     if len(both) == 1:
         costs = step_costs(scenario)
         return (
-            _work(scenario, requests, costs, prompt, decodes),
-            _longest(requests, (costs, costs), prompt, decodes),
+            _work(scenario, requests, costs, prompt, computed, decodes),
+            _longest(requests, (costs, costs), prompt, computed, decodes),
         )
-    costs, of_tokens = step_costs(both[0]), step_costs(both[1])
+    costs, of_tokens, none = step_costs(both[0]), step_costs(both[1]), np.zeros_like(prompt)
     return (
-        _work(both[0], requests, costs, prompt, np.zeros_like(decodes), "prompt"),
-        _work(both[1], requests, of_tokens, np.zeros_like(prompt), decodes, "token", prompt),
-        _longest(requests, (costs, of_tokens), prompt, decodes),
+        _work(both[0], requests, costs, prompt, computed, none, "prompt"),
+        _work(both[1], requests, of_tokens, prompt, none, decodes, "token"),
+        _longest(requests, (costs, of_tokens), prompt, computed, decodes),
     )
 
 
-def _prompt_attention(costs: StepCosts, prompt: F8) -> F8:
-    """Return the ns of attention of each prompt, whole."""
-    return np.maximum(costs.pair * prompt * (prompt + 1) / 2, costs.prompt_context * prompt)
+def _prompt_attention(costs: StepCosts, prompt: F8, computed: F8) -> F8:
+    """Return the ns of attention of each prompt, as far as computed.
+
+    The m tokens computed are the last of a prompt's n: (n - m) m + m (m + 1) / 2 pairs.
+    """
+    pairs = (prompt - computed) * computed + computed * (computed + 1) / 2
+    read = np.where(computed > 0, costs.prompt_context * prompt, 0.0)
+    return np.maximum(costs.pair * pairs, read)
 
 
 def _decode_attention(costs: StepCosts, before: F8, decodes: F8) -> F8:
@@ -96,42 +108,47 @@ def _work(
     requests: Arrivals,
     costs: StepCosts,
     prompt: F8,
+    computed: F8,
     decodes: F8,
     role: str = "colocated",
-    before: F8 | None = None,
 ) -> EngineBound:
-    """Return the bound of a pool that computes `prompt` tokens, and decodes after `before`."""
+    """Return the bound of a pool that computes so many of the prompts' tokens, and decodes."""
     engine, replicas = scenario.deployment.engine, scenario.deployment.data_parallel
     assert engine is not None
     steps = float(decodes.sum()) / engine.max_num_seqs
     each_step = costs.overhead + costs.collective
-    tokens = float((prompt + decodes).sum())
+    tokens = float((computed + decodes).sum())
     dense = max(costs.token_arithmetic * tokens, costs.weights * steps)
-    attention = float(_prompt_attention(costs, prompt).sum())
-    attention += float(
-        _decode_attention(costs, prompt if before is None else before, decodes).sum()
-    )
+    attention = float(_prompt_attention(costs, prompt, computed).sum())
+    attention += float(_decode_attention(costs, prompt, decodes).sum())
     # A token may come of computing a preempted request anew, at the price of a prompt.
     shared = min(costs.decode / engine.max_num_seqs, costs.chunk) * float(decodes.sum())
-    total = dense + attention + shared + costs.chunk * int(np.count_nonzero(prompt))
+    total = dense + attention + shared + costs.chunk * int(np.count_nonzero(computed))
     total += each_step * steps + costs.token_collective * tokens
     total = max(float(total) - ROUNDED * (len(prompt) + float(decodes.sum())), 0.0)
     since_s, each_s = float(requests.arrival_ns.min()) / NS_PER_S, total / replicas / NS_PER_S
+    of = f"{int(prompt.sum()):,}"
+    if computed is not prompt:
+        of = f"at least {int(computed.sum()):,} of {of}"
     whom = f"each of {replicas} replicas" if replicas > 1 else "the replica"
     done = []
-    if prompt.any():
-        done.append(f"{len(prompt):,} prompts of {int(prompt.sum()):,} tokens")
-    if not prompt.any() or role == "colocated":
+    if computed.any():
+        done.append(f"{len(prompt):,} prompts of {of} tokens")
+    if not computed.any() or role == "colocated":
         done.append(f"{int(decodes.sum()):,} decodes")
     words = f"{' and '.join(done)} keep {whom} busy for {each_s:,.6g} s"
     return EngineBound(f"work_{role}", since_s + each_s, words)
 
 
 def _longest(
-    requests: Arrivals, costs: tuple[StepCosts, StepCosts], prompt: F8, decodes: F8
+    requests: Arrivals,
+    costs: tuple[StepCosts, StepCosts],
+    prompt: F8,
+    computed: F8,
+    decodes: F8,
 ) -> EngineBound:
     """Return the bound of the request that alone takes longest, its KV transfer left out."""
-    parts = [_alone(each, prompt, decodes) for each in costs]
+    parts = [_alone(each, prompt, computed, decodes) for each in costs]
     alone_ns = parts[0][0] + parts[1][1]
     least_ns = np.maximum(alone_ns - ROUNDED * (1 + decodes), 0)
     if requests.after is not None:
@@ -147,9 +164,9 @@ def _longest(
     )
 
 
-def _alone(costs: StepCosts, prompt: F8, decodes: F8) -> tuple[F8, F8]:
+def _alone(costs: StepCosts, prompt: F8, computed: F8, decodes: F8) -> tuple[F8, F8]:
     """Return the ns that each request's prompt takes by itself, and its decodes."""
-    prompts = _prompt_attention(costs, prompt)
+    prompts = _prompt_attention(costs, prompt, computed)
     contexts = _decode_attention(costs, prompt, decodes)
     head = max(costs.head_arithmetic, costs.head_weights)
     each = costs.overhead + costs.collective + head
@@ -158,7 +175,7 @@ def _alone(costs: StepCosts, prompt: F8, decodes: F8) -> tuple[F8, F8]:
         weights = costs.weights + costs.experts * (1 - costs.expert_miss**tokens)
         return np.maximum(costs.token_arithmetic * tokens, weights)
 
-    prompt_ns = each + costs.chunk + dense(prompt) + prompts + costs.token_collective * prompt
+    prompt_ns = each + costs.chunk + dense(computed) + prompts + costs.token_collective * computed
     one = min(costs.decode, costs.chunk) if costs.chunk else costs.decode
     token_ns = each + one + float(dense(np.ones(1))[0]) + costs.token_collective
     return prompt_ns, decodes * token_ns + contexts

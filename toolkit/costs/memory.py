@@ -4,7 +4,17 @@ The arithmetic is asked first when a scenario is checked, so it lives in
 :mod:`toolkit.scenario.memory`; this is where the simulation finds it.
 """
 
-from toolkit.scenario.kv_room import KvRoom, kv_room
+from toolkit.scenario.kv_room import KvRoom, block_bytes, host_block_s, host_blocks, kv_room
 from toolkit.scenario.memory import StageFit, fit, longest_tokens, stage_layers
 
-__all__ = ["KvRoom", "StageFit", "fit", "kv_room", "longest_tokens", "stage_layers"]
+__all__ = [
+    "KvRoom",
+    "StageFit",
+    "block_bytes",
+    "fit",
+    "host_block_s",
+    "host_blocks",
+    "kv_room",
+    "longest_tokens",
+    "stage_layers",
+]

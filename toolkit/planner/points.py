@@ -20,7 +20,7 @@ from toolkit.scenario.demand import served_entries
 from toolkit.scenario.model import Lengths, Scenario, Trace
 from toolkit.simulator import simulate
 from toolkit.trace.columns import Chunk
-from toolkit.workload import build
+from toolkit.workload import build, shared_tokens
 
 __all__ = ["TABLES", "Answer", "Task", "answer", "batches", "manifest", "play"]
 
@@ -92,7 +92,7 @@ def play(scenario: Scenario) -> tuple[tuple[Bound, ...], Iterator[Chunk]]:
     is a fault, raised on the way.
     """
     requests = build(scenario)
-    lower = bounds(scenario, requests)
+    lower = bounds(scenario, requests, shared_tokens(scenario, requests))
     chunks = simulate(replace(scenario, trace=Trace("requests", ())), requests, accounts=False)
     return lower, within_bounds(lower, chunks)
 

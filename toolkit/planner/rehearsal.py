@@ -22,7 +22,7 @@ from toolkit.scenario.model import Scenario
 from toolkit.simulator import simulate
 from toolkit.tables import rows
 from toolkit.trace import store
-from toolkit.workload import build
+from toolkit.workload import build, shared_tokens
 
 __all__ = ["Figures", "rehearse"]
 
@@ -110,7 +110,7 @@ def _written(
 def _write(scenario: Scenario, path: Path) -> None:
     """Simulate one scenario into a store that says no more than the figures ask."""
     requests = build(scenario)
-    lower = bounds(scenario, requests)
+    lower = bounds(scenario, requests, shared_tokens(scenario, requests))
     manifest = {
         "name": path.name,
         "discipline": scenario.discipline,

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from toolkit.report import endings, figures, ledger_figures, limits, load, replicated, style, words
+from toolkit.report import (
+    cache_figures,
+    endings,
+    figures,
+    ledger_figures,
+    limits,
+    load,
+    replicated,
+    style,
+    words,
+)
 from toolkit.report.document import (
     Block,
     Document,
@@ -53,6 +63,7 @@ _TERMS = (
     "replication_summary",
     "replication_differences",
     "load_windows",
+    "prefix_cache",
     "transfer_summary",
     "kv_transfers",
     "cost",
@@ -431,6 +442,17 @@ def _over_time(findings: Findings) -> Iterator[Block]:
     else:
         yield Paragraph(
             "The trace does not say how many requests waited, or were served, at a time.", "note"
+        )
+    whole = findings["prefix_cache"].to_dicts()
+    if whole:
+        yield Lines([(findings.labels[row["run"]], cache_figures.saved(row)) for row in whole])
+        yield _figure(
+            findings,
+            "prefix_cache_windows",
+            lambda width: cache_figures.hits(
+                findings["prefix_cache_windows"], whole, findings.labels, width
+            ),
+            "Of prompts admitted in each window, in tokens.",
         )
 
 

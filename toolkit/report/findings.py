@@ -54,6 +54,8 @@ TABLES = (
     "kv_transfer_summary",
     "throughput_windows",
     "load_windows",
+    "prefix_cache",
+    "prefix_cache_windows",
     "timeline_window",
     "timeline",
     "timeline_pipelines",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from toolkit.scenario.model import (
     Lengths,
     Link,
     Model,
+    Prefix,
     Profile,
     Replications,
     Report,
@@ -236,11 +238,15 @@ def _engine(table: Table) -> Engine:
             for key in (
                 *("tensor_parallel", "max_num_seqs", "max_num_batched_tokens", "chunked_prefill"),
                 *("step_order", "queue_order", "max_waiting", "kv_block_tokens", "kv_blocks"),
+                *("prefix_caching", "affinity_imbalance", "preemption"),
             )
             if key in table
         },
         memory_utilisation=float(table["memory_utilisation"]),
         activations_bytes=None if activations_gb is None else activations_gb * GB,
+        host_memory_bytes=table.get("host_memory_gb", 0.0) * GB,
+        host_link_bytes_per_s=table.get("host_link_gb_per_s", math.inf) * GB,
+        host_link_latency_s=table.get("host_link_latency_us", 0.0) / US_PER_S,
     )
 
 
@@ -268,7 +274,13 @@ def _workload(table: Table, saved: Table, recording: Recording | None) -> Worklo
         sessions=_sessions(table["sessions"]) if "sessions" in table else None,
         tenants=tenants,
         clients=_clients(table["clients"]) if "clients" in table else None,
+        prefixes=tuple(_prefix(each) for each in table.get("prefix", ())),
     )
+
+
+def _prefix(table: Table) -> Prefix:
+    share = float(table.get("share", 1.0))
+    return Prefix(table["name"], table["tokens"], share, table.get("tenant"))
 
 
 def _tenant(table: Table, workload: Table, recording: Recording | None) -> Tenant:

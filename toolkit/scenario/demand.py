@@ -31,6 +31,7 @@ def of_counts(scenario: Scenario) -> Iterator[Finding]:
     yield from _answers_are_played(scenario)
     yield from _sessions_go_together(scenario.workload)
     yield from _clients_go_together(scenario)
+    yield from _prefixes_go_together(scenario.workload)
 
 
 def of_arrivals(scenario: Scenario) -> Iterator[Finding]:
@@ -130,6 +131,36 @@ def _tenants_go_together(scenario: Scenario) -> Iterator[Finding]:
     if tenants and scenario.workload.equal_work_batch is not None:
         expected = "does not go with tenants, whose requests are not repeated"
         yield Finding(("workload", "equal_work_batch"), expected, way_out="remove it")
+
+
+def _prefixes_go_together(workload: Workload) -> Iterator[Finding]:
+    """Every request begins with one prefix at most, and recorded blocks say with which."""
+    prefixes, recording = workload.prefixes, workload.lengths.recording
+    tenants = tuple(tenant.name for tenant in workload.tenants)
+    if recording is not None:
+        tenants = recording.tenants
+    if prefixes and recording is not None and recording.hash_ids is not None:
+        expected = "does not go with recorded hash_ids, which say how prompts begin"
+        yield Finding(("workload", "prefix"), expected, way_out="remove it")
+    for index, prefix in enumerate(prefixes):
+        where = ("workload", "prefix", index)
+        if prefix.name in {each.name for each in prefixes[:index]}:
+            yield Finding((*where, "name"), "expected a name of its own", f'"{prefix.name}" again')
+        if prefix.tenant is not None and prefix.tenant not in tenants:
+            known = ", ".join(tenants[:10])
+            expected = f"expected a tenant, {known}" if tenants else "there are no tenants"
+            yield Finding((*where, "tenant"), expected, f'"{prefix.tenant}"')
+    for tenant in tenants or (None,):
+        shares = [each.share for each in prefixes if each.tenant in {None, tenant}]
+        if sum(shares) > 1 + 1e-9:
+            whose = "" if tenant is None else f' of tenant "{tenant}"'
+            yield Finding(
+                ("workload", "prefix"),
+                f"expected shares{whose} that add up to 1 at most",
+                f"{sum(shares):g}",
+                "a request begins with one prefix",
+            )
+            return
 
 
 def _answers_are_played(scenario: Scenario) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ As in `toolkit.scenario.physics`, which asks these checks beside its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from toolkit.scenario.validate import Finding
 __all__ = ["COUNTS", "ROOM", "WORK"]
 
 CAUSE = 'because batching = "continuous"'
-ENGINE_ROUTERS = ("least_loaded", "shortest_queue", "power_of_two")
+ENGINE_ROUTERS = ("least_loaded", "shortest_queue", "power_of_two", "prefix_affinity")
 
 
 def _engine_goes(scenario: Scenario) -> Iterator[Finding]:
@@ -53,6 +54,29 @@ def _engine_goes(scenario: Scenario) -> Iterator[Finding]:
     if deployment.memory_fit == "dejavu":
         expected = f'expected "exact" or "off" {CAUSE}'
         yield Finding(("deployment", "memory_fit"), expected, '"dejavu"')
+    if deployment.router == "prefix_affinity" and not engine.prefix_caching:
+        yield Finding(
+            ("deployment", "prefix_caching"),
+            'expected true because router = "prefix_affinity", which asks what is cached',
+            "false",
+            'or use router = "least_loaded"',
+        )
+
+
+def _swapping_is_whole(scenario: Scenario) -> Iterator[Finding]:
+    engine = scenario.deployment.engine
+    if engine is None or engine.preemption != "swap":
+        return
+    cause = 'because preemption = "swap"'
+    if scenario.model is None:
+        yield Finding(("model",), f"missing; required {cause}: KV caches have to have a size")
+    if not engine.host_memory_bytes:
+        expected = f"expected the host memory for KV caches {cause}"
+        yield Finding(("deployment", "host_memory_gb"), expected, way_out="state it, GB a replica")
+    if engine.host_link_bytes_per_s == math.inf:
+        expected = f"missing; required {cause}"
+        way_out = "name hardware.device or hardware.machine, or state it"
+        yield Finding(("deployment", "host_link_gb_per_s"), expected, way_out=way_out)
 
 
 def _tables(scenario: Scenario) -> Iterator[tuple[KeyPath, Scenario]]:
@@ -86,6 +110,10 @@ def _pools_are_of_engines(scenario: Scenario) -> Iterator[Finding]:
     split, hardware = scenario.token_pool is not None, scenario.document.get("hardware", {})
     timing = scenario.document.get("timing", {})
     cause = 'because deployment is not "disaggregated" with batching = "continuous"'
+    engine = scenario.deployment.engine
+    if split and engine is not None and engine.preemption == "swap":
+        expected = 'expected "recompute" because kind = "disaggregated"'
+        yield Finding(("deployment", "preemption"), expected, '"swap"', "not simulated there yet")
     if split and scenario.workload.clients is not None:
         expected = 'does not go with kind = "disaggregated" yet'
         yield Finding(("workload", "clients"), expected, way_out="remove one of the two")
@@ -194,5 +222,5 @@ COUNTS = (
     _a_replica_is_one_stage,
     _a_step_takes_its_decodes,
 )
-WORK = (_roofline_is_whole,)
+WORK = (_roofline_is_whole, _swapping_is_whole)
 ROOM = (_the_longest_request_fits,)

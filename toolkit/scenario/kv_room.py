@@ -8,7 +8,7 @@ from toolkit.scenario.memory import stage_layers
 from toolkit.scenario.model import Engine, Model, Scenario
 from toolkit.units import GB
 
-__all__ = ["KvRoom", "blocks_of", "kv_room"]
+__all__ = ["KvRoom", "block_bytes", "blocks_of", "host_block_s", "host_blocks", "kv_room"]
 
 HIDDEN_STATES = 10
 """Hidden states of each token alive at once, in the estimate of activations: the residual, its
@@ -55,14 +55,12 @@ def kv_room(scenario: Scenario) -> KvRoom:
     if scenario.deployment.memory_fit == "off" or model is None or memory_bytes is None:
         return KvRoom(None, "KV blocks without limit")
     share = max(stage_layers(model.layers, scenario.token_stages)) / model.layers
-    devices = scenario.hardware.devices_per_machine or 1
     weights = model.weights_bytes * share
     activations = engine.activations_bytes
     if activations is None:
         activations = activation_estimate(model, engine)
     usable = memory_bytes * engine.memory_utilisation
-    copies = devices / min(devices, model.kv_heads)
-    block = model.kv_bytes_per_token * share * copies * engine.kv_block_tokens
+    block = block_bytes(scenario)
     left = usable - weights - activations
     blocks = int(left // block)
     words = (
@@ -71,6 +69,33 @@ def kv_room(scenario: Scenario) -> KvRoom:
         f"{engine.kv_block_tokens} tokens, {block / 1e6:,.3g} MB each"
     )
     return KvRoom(blocks, words)
+
+
+def block_bytes(scenario: Scenario) -> float:
+    """Return the bytes of a block on all devices of the machine with the most layers; 0 unknown."""
+    engine, model = scenario.deployment.engine, scenario.model
+    assert engine is not None
+    if model is None:
+        return 0.0
+    share = max(stage_layers(model.layers, scenario.token_stages)) / model.layers
+    devices = scenario.hardware.devices_per_machine or 1
+    copies = devices / min(devices, model.kv_heads)
+    return model.kv_bytes_per_token * share * copies * engine.kv_block_tokens
+
+
+def host_blocks(scenario: Scenario) -> int:
+    """Return for how many blocks a replica has room in host memory."""
+    engine, block = scenario.deployment.engine, block_bytes(scenario)
+    assert engine is not None
+    return int(engine.host_memory_bytes // block) if block else 0
+
+
+def host_block_s(scenario: Scenario) -> float:
+    """Return the seconds a block takes to or from host memory, every device on its own link."""
+    engine = scenario.deployment.engine
+    assert engine is not None
+    devices = scenario.hardware.devices_per_machine or 1
+    return block_bytes(scenario) / (engine.host_link_bytes_per_s * devices)
 
 
 def activation_estimate(model: Model, engine: Engine) -> float:

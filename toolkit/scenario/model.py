@@ -30,6 +30,7 @@ __all__ = [
     "Lengths",
     "Link",
     "Model",
+    "Prefix",
     "Profile",
     "Replications",
     "Report",
@@ -47,7 +48,14 @@ __all__ = [
 
 Discipline = Literal["event", "dejavu"]
 Level = Literal["full", "steps", "requests"]
-Router = Literal["round_robin", "shared_queue", "least_loaded", "shortest_queue", "power_of_two"]
+Router = Literal[
+    "round_robin",
+    "shared_queue",
+    "least_loaded",
+    "shortest_queue",
+    "power_of_two",
+    "prefix_affinity",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +159,17 @@ class Engine:
     memory_utilisation: float = 0.9
     activations_bytes: float | None = None
     """Memory of a machine kept for activations; None: an estimate."""
+    prefix_caching: bool = False
+    """Whether blocks keep their KV cache for other requests until their room is needed."""
+    affinity_imbalance: int = 32
+    """Requests by which replicas may differ before ``prefix_affinity`` looks at load alone."""
+    preemption: Literal["recompute", "swap"] = "recompute"
+    """What becomes of the KV cache of a request that gives way."""
+    host_memory_bytes: float = 0.0
+    """Host memory of a replica for KV caches that are swapped out."""
+    host_link_bytes_per_s: float = math.inf
+    """Rate between host and device memory, of each device."""
+    host_link_latency_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +374,17 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefix:
+    """Text with which a share of all prompts, or of one tenant's, begin."""
+
+    name: str
+    tokens: int
+    share: float = 1.0
+    tenant: str | None = None
+    """Whose prompts; None: anybody's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """What is to be served; see docs for `entry`, repetition and equal work."""
 
@@ -371,6 +401,7 @@ class Workload:
     sessions: Sessions | None = None
     tenants: tuple[Tenant, ...] = ()
     clients: Clients | None = None
+    prefixes: tuple[Prefix, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

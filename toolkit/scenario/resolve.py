@@ -326,6 +326,7 @@ def _catalog_layer(user: Mapping[str, Any]) -> Layer:
                 put(("model", key), entry.figures[key], _note(entry, key))
     _put_timing(user, put)
     _put_roofline(user, put)
+    _put_host_link(user, put)
     for part, of in _TABLES.items():
         name = value_at(user, ("workload", part, "name"))
         if isinstance(name, str) and not list(known_names(user)):
@@ -420,6 +421,22 @@ def _put_roofline(
             if figure in device.figures:
                 put((*timing, "tflops"), device.figures[figure], _note(device, figure))
                 break
+
+
+def _put_host_link(user: Mapping[str, Any], put: Put) -> None:
+    """Put the rate at which the machine's device is reached from its host, where that counts."""
+    device, figure = _device(user), "pcie_gb_per_s"
+    if value_at(user, ("deployment", "preemption")) != "swap" or device is None:
+        return
+    if figure in device.figures:
+        put(("deployment", "host_link_gb_per_s"), device.figures[figure], _note(device, figure))
+
+
+def _device(user: Mapping[str, Any]) -> catalog.Entry | None:
+    """Return the catalog's entry of the device that is named, or of the machine's."""
+    machine = _entry("machine", value_at(user, ("hardware", "machine")))
+    name = value_at(user, ("hardware", "device")) or (machine and machine.figures.get("device"))
+    return _entry("device", name)
 
 
 def _arithmetic(bytes_per_parameter: Any) -> tuple[str, ...]:

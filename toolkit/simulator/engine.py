@@ -23,7 +23,9 @@ requests arrive, then replicas form batches, the one of lower number first.
 
 from __future__ import annotations
 
-from toolkit.simulator.engine_batch import form
+from toolkit.simulator.engine_affinity import most_akin
+from toolkit.simulator.engine_batch import form, step_out
+from toolkit.simulator.engine_blocks import extend, know
 from toolkit.simulator.engine_feedback import (
     clients_full,
     depart,
@@ -36,7 +38,6 @@ from toolkit.simulator.engine_feedback import (
 from toolkit.simulator.engine_handover import (
     earliest_sent,
     hand_over,
-    hold_blocks,
     land,
     leave_prompt,
     next_landing,
@@ -52,6 +53,7 @@ from toolkit.simulator.engine_queues import (
     sample,
 )
 from toolkit.simulator.engine_state import (
+    AFFINITY,
     COUNTS,
     NEVER,
     POWER_OF_TWO,
@@ -66,7 +68,9 @@ from toolkit.simulator.engine_state import (
     EngineState,
     ends_full,
     queues_full,
+    tables_full,
 )
+from toolkit.simulator.engine_swap import write_moves
 from toolkit.simulator.kernel import (
     BEHIND_PROMPT,
     DECODE,
@@ -113,9 +117,8 @@ def _worked(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, ste
         elif engine.decodes != 0:
             this.computed += steps
             this.generated += steps
-            blocks = blocks_of(plan, this.computed)
-            engine.free -= blocks - this.blocks
-            this.blocks = blocks
+            extend(plan, state, replica, request, blocks_of(plan, this.computed))
+            know(plan, state, replica, request, this.computed)
         elif plan.details:
             waited = now - engine.began
             wait_row(waits, request, engine.began, now, waited, BEHIND_PROMPT, NOBODY, replica)
@@ -140,16 +143,16 @@ def _let_go(
         if this.leaving == 0 and not _leaves(plan, state, replica, request):
             place += 1
             continue
-        held = this.blocks
-        depart(state, waits, replica, place)
-        if this.leaving == 0 and this.generated == plan.requests[request].output:
-            this.status = SERVED
-            ended(plan, state, request, SERVED)
-        elif this.leaving == 0:
-            hold_blocks(state, request, held)
+        if this.leaving == 0 and this.generated < plan.requests[request].output:
+            step_out(state, replica, place)
             if not plan.streamed:
                 hand_over(plan, state, waits, request)
-            leave_prompt(plan, state, samples, request)
+            leave_prompt(plan, state, waits, samples, request)
+        else:
+            depart(plan, state, waits, replica, place)
+            if this.leaving == 0:
+                this.status = SERVED
+                ended(plan, state, request, SERVED)
         finished -= 1
 
 
@@ -175,8 +178,10 @@ def _end(
     finished = _worked(plan, state, waits, replica, steps)
     if plan.details and steps > 1:
         last = run_end(plan, state, replica, engine.until - 1)
-        blocks = plan.limits[pool_of(plan, replica)].blocks
-        count(state, samples, last, COUNTS * replica + 2, blocks - engine.free)
+        limits = plan.limits[pool_of(plan, replica)]
+        count(state, samples, last, COUNTS * replica + 2, limits.blocks - engine.free)
+        if limits.caching != 0:
+            count(state, samples, last, COUNTS * replica + 3, state.cache.pools[replica].cached)
     _let_go(plan, state, waits, samples, replica, finished)
     engine.done = engine.until
     engine.due = NEVER
@@ -190,6 +195,7 @@ def _write_spans(
 ) -> None:
     """Write a step, or every step of a run; a step of a single request carries its key."""
     engine = state.replicas[replica]
+    write_moves(state, spans, replica)
     alone = state.running[replica, 0] if engine.count == 1 else NOBODY
     start = engine.began
     for step in range(steps):
@@ -228,6 +234,8 @@ def _route(plan: EnginePlan, state: EngineState, request: int) -> int:
     if router == ROUND_ROBIN:
         run.turn += 1
         return (run.turn - 1) % replicas
+    if router == AFFINITY:
+        return most_akin(plan, state, request)
     if router == POWER_OF_TWO:
         drawn = request % len(plan.draws)
         one = min(plan.draws[drawn, 0], plan.draws[drawn, 1])
@@ -282,7 +290,7 @@ def _watermark(plan: EnginePlan, state: EngineState) -> int:
     watermark = state.run[0].now
     for replica in range(len(state.replicas)):
         if state.replicas[replica].due != NEVER:
-            watermark = min(watermark, state.replicas[replica].began)
+            watermark = min(watermark, state.replicas[replica].formed)
     return earliest_sent(state, watermark) if plan.split > 0 else watermark
 
 
@@ -302,14 +310,15 @@ def advance(
     """
     run, replicas = state.run[0], state.replicas
     keep = limit > 0
-    room = 6 * state.running.shape[1] + 16
+    room, moves = 7 * state.running.shape[1] + 16, state.moves.shape[1]
     while True:
         if (
             waits.filled[0] + room > len(waits.rows)
             or samples.filled[0] + room > len(samples.rows)
-            or (keep and spans.filled[0] + plan.limits[0].longest_run > limit)
+            or (keep and spans.filled[0] + plan.limits[0].longest_run + moves > limit)
             or ends_full(state)
             or queues_full(state)
+            or tables_full(state)
             or clients_full(plan, state)
         ):
             break

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from toolkit.simulator.engine_blocks import (
+    extend,
+    give_back,
+    hold,
+    know,
+    know_decodes,
+    look,
+    tells_at,
+)
 from toolkit.simulator.engine_handover import admit_landed, hand_over, reserve
 from toolkit.simulator.engine_queues import (
     blocks_of,
@@ -26,6 +35,7 @@ from toolkit.simulator.engine_state import (
     EngineState,
     step_ns,
 )
+from toolkit.simulator.engine_swap import bring_back, put_away, stall
 from toolkit.simulator.kernel import (
     BEHIND_PROMPT,
     DECODE,
@@ -41,16 +51,21 @@ from toolkit.simulator.kernel import (
 )
 from toolkit.trace.columns import NULL
 
-__all__ = ["form", "leave"]
+__all__ = ["form", "leave", "step_out"]
 
 
 @inner
-def leave(state: EngineState, replica: int, place: int) -> None:
+def leave(plan: EnginePlan, state: EngineState, replica: int, place: int) -> None:
     """Take a request out of the batch, give its blocks back, and close ranks."""
+    give_back(plan, state, replica, state.running[replica, place])
+    step_out(state, replica, place)
+
+
+@inner
+def step_out(state: EngineState, replica: int, place: int) -> None:
+    """Take a request out of the batch, and close ranks."""
     engine, running = state.replicas[replica], state.running[replica]
     request = running[place]
-    engine.free += state.requests[request].blocks
-    state.requests[request].blocks = 0
     for after in range(place + 1, engine.count):
         running[after - 1] = running[after]
     engine.count -= 1
@@ -80,8 +95,9 @@ def _victim(plan: EnginePlan, state: EngineState, replica: int) -> int:
 def _evict(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, place: int) -> None:
     """Preempt a request: its KV cache is dropped, and it waits to compute it anew."""
     request = state.running[replica, place]
-    leave(state, replica, place)
+    leave(plan, state, replica, place)
     this = state.requests[request]
+    put_away(plan, state, replica, request)
     this.computed = 0
     this.evicted = 1
     this.preemptions += 1
@@ -117,10 +133,36 @@ def _grow(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> in
             if gone:
                 break
         if not gone:
-            this.blocks += 1
-            engine.free -= 1
+            extend(plan, state, replica, request, this.blocks + 1)
             place += 1
     return preempted
+
+
+@inner
+def _obstacle(
+    plan: EnginePlan, state: EngineState, replica: int, request: int, tokens: int, budget: int
+) -> int:
+    """Return why a request of so many tokens cannot be admitted, 0 if it can.
+
+    Looks for what of it is cached.
+    """
+    engine, pool = state.replicas[replica], state.cache.pools[replica]
+    limits = plan.limits[pool_of(plan, replica)]
+    if engine.count == limits.seats:
+        return QUEUE
+    if budget == 0:
+        return BEHIND_PROMPT
+    computed = state.requests[request].away
+    if computed > 0:
+        pool.found = pool.idle = 0
+    else:
+        look(plan, state, replica, request, tokens)
+        computed = pool.found * limits.block
+    if limits.chunked == 0 and tokens - computed > budget:
+        return BEHIND_PROMPT
+    if blocks_of(plan, tokens) - pool.found + pool.idle > engine.free:
+        return KV_ROOM
+    return np.int64(0)
 
 
 @compiled
@@ -128,7 +170,6 @@ def _admit(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, budg
     """Let requests in while there are seats, tokens and blocks; return the tokens left."""
     engine, shared = state.replicas[replica], len(state.replicas)
     pool = pool_of(plan, replica)
-    limits = plan.limits[pool]
     now = state.run[0].now
     while True:
         queue = replica if state.queue_size[replica, 0] > 0 or pool == TOKENS else shared
@@ -137,13 +178,7 @@ def _admit(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, budg
         request = state.queues[queue, 0, 1]
         this = state.requests[request]
         tokens = plan.requests[request].prompt + this.generated
-        cause = np.int64(0)
-        if engine.count == limits.seats:
-            cause = QUEUE
-        elif budget == 0 or (limits.chunked == 0 and tokens > budget):
-            cause = BEHIND_PROMPT
-        elif blocks_of(plan, tokens) > engine.free:
-            cause = KV_ROOM
+        cause = _obstacle(plan, state, replica, request, tokens, budget)
         if cause != 0:
             stand(state, waits, replica, cause)
             return budget
@@ -156,12 +191,14 @@ def _admit(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, budg
         this.status = RUNNING
         this.replica = replica
         this.evicted = 0
-        this.blocks = blocks_of(plan, tokens)
-        engine.free -= this.blocks
-        this.chunk = min(tokens, budget)
+        hold(plan, state, replica, request, blocks_of(plan, tokens))
+        if this.away > 0:
+            bring_back(plan, state, replica, request)
+        this.chunk = min(tokens - this.computed, budget)
         budget -= this.chunk
-        if this.chunk < tokens:
+        if this.computed + this.chunk < tokens:
             engine.partial = request
+        know(plan, state, replica, request, this.computed + this.chunk)
         if this.start == NULL:
             this.start = now
         state.running[replica, engine.count] = request
@@ -194,6 +231,7 @@ def _go_on(plan: EnginePlan, state: EngineState, replica: int, budget: int) -> i
     this = state.requests[engine.partial]
     left = plan.requests[engine.partial].prompt + this.generated - this.computed
     this.chunk = min(left, budget)
+    know(plan, state, replica, engine.partial, this.computed + this.chunk)
     if this.chunk == left:
         engine.partial = NOBODY
     return budget - this.chunk
@@ -240,10 +278,13 @@ def _choose(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> 
             if state.requests[state.running[replica, place]].chunk > 0:
                 engine.decodes = 0
                 return 0
-        return _grow(plan, state, waits, replica)
+        preempted = _grow(plan, state, waits, replica)
+        know_decodes(plan, state, replica)
+        return preempted
     preempted = _grow(plan, state, waits, replica)
     if pool == TOKENS and preempted == 0:
         admit_landed(plan, state, waits, replica)
+    know_decodes(plan, state, replica)
     decodes = engine.count - (0 if engine.partial == NOBODY else 1)
     if preempted == 0:
         _prompts(plan, state, waits, replica, limits.budget - decodes)
@@ -256,7 +297,7 @@ def _choose(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> 
 @inner
 def _measure(plan: EnginePlan, state: EngineState, replica: int) -> None:
     """Count what the next step takes, as `toolkit.costs.steps.Work`, into the replica's record."""
-    engine, now = state.replicas[replica], state.run[0].now
+    engine = state.replicas[replica]
     engine.size = engine.context = engine.chunks = engine.prompt_tokens = 0
     engine.pairs = engine.prompt_context = engine.sampled = 0
     for place in range(engine.count):
@@ -277,7 +318,7 @@ def _measure(plan: EnginePlan, state: EngineState, replica: int) -> None:
         else:
             continue
         if this.prefill_end != NULL and this.decode_start == NULL:
-            this.decode_start = now
+            this.decode_start = engine.began
 
 
 @inner
@@ -287,7 +328,22 @@ def _most_steps(plan: EnginePlan, state: EngineState, replica: int) -> int:
     for place in range(state.replicas[replica].count):
         request = state.running[replica, place]
         least = min(least, plan.requests[request].output - state.requests[request].generated)
+    if plan.limits[pool_of(plan, replica)].answers_shared != 0:
+        least = _until_told(plan, state, replica, least)
     return _lacks_at(plan, state, replica, least)
+
+
+@inner
+def _until_told(plan: EnginePlan, state: EngineState, replica: int, steps: int) -> int:
+    """Return after how many of `steps` steps whoever waits may find more cached than now."""
+    queue = replica if state.queue_size[replica, 0] > 0 else len(state.replicas)
+    engine = state.replicas[replica]
+    if state.queue_size[queue, 0] > 0 and engine.count < plan.limits[PROMPTS].seats:
+        head = state.queues[queue, 0, 1]
+        for place in range(engine.count):
+            request = state.running[replica, place]
+            steps = tells_at(plan, state, replica, request, head, steps)
+    return steps
 
 
 @compiled
@@ -305,19 +361,20 @@ def form(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, repli
     """Form the next batch of a replica and say when its step, or its run, ends."""
     engine, now = state.replicas[replica], state.run[0].now
     before = engine.count
+    engine.moves = engine.stall = 0
     pool = pool_of(plan, replica)
     preempted = _choose(plan, state, waits, replica)
     if pool == TOKENS:
         reserve(plan, state, waits, replica, preempted)
+    stall(plan, state, waits, replica)
     _measure(plan, state, replica)
     if engine.size + engine.chunks == 0:
         if preempted > 0:  # all gave way: those whose KV cache has come may enter now
             mark_ready(state, replica)
         sample(plan, state, samples, replica, now)
         return
-    engine.began = now
     if engine.open == 0 or preempted > 0 or engine.count != before or engine.chunks > 0:
-        engine.anchor = now
+        engine.anchor = engine.began
         engine.done = 0
         engine.run_size = engine.size
         engine.run_context = engine.context
@@ -325,7 +382,7 @@ def form(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, repli
         engine.open = 0
         engine.name = MIXED if engine.size > 0 else PREFILL
         engine.until = 1
-        engine.due = now + step_ns(
+        engine.due = engine.began + step_ns(
             plan.costs[pool],
             engine.size,
             engine.context,

@@ -187,7 +187,7 @@ def give_up(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows) ->
         place = 0
         while state.running[this.replica, place] != request:
             place += 1
-        depart(state, waits, this.replica, place)
+        depart(plan, state, waits, this.replica, place)
         sample(plan, state, samples, this.replica, run.now)
     else:
         state.replicas[this.replica].leaving += 1
@@ -196,7 +196,7 @@ def give_up(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows) ->
 
 
 @inner
-def depart(state: EngineState, waits: Rows, replica: int, place: int) -> None:
+def depart(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, place: int) -> None:
     """Let a request out of the batch, for good."""
     request, now = state.running[replica, place], state.run[0].now
     this = state.requests[request]
@@ -204,7 +204,7 @@ def depart(state: EngineState, waits: Rows, replica: int, place: int) -> None:
     this.finish = now
     since = this.start if this.landed == NULL else this.landed
     wait_row(waits, request, since, now, this.summed, BEHIND_PROMPT, NOBODY, replica)
-    leave(state, replica, place)
+    leave(plan, state, replica, place)
     state.replicas[replica].open = 0
 
 

@@ -22,12 +22,14 @@ from math import floor
 
 import numpy as np
 
+from toolkit.simulator.engine_blocks import give_back
 from toolkit.simulator.engine_queues import (
     blocks_of,
     close,
     count,
     cut,
     mark_ready,
+    row_of,
     sample,
     waiting_at,
 )
@@ -45,6 +47,7 @@ from toolkit.simulator.engine_state import (
 )
 from toolkit.simulator.kernel import (
     BEHIND_BATCH,
+    BEHIND_PROMPT,
     KV_ROOM,
     KV_TRANSFER,
     LINK_BUSY,
@@ -63,7 +66,6 @@ __all__ = [
     "admit_landed",
     "earliest_sent",
     "hand_over",
-    "hold_blocks",
     "land",
     "leave_prompt",
     "next_landing",
@@ -150,25 +152,18 @@ def hand_over(plan: EnginePlan, state: EngineState, waits: Rows, request: int) -
 
 
 @inner
-def hold_blocks(state: EngineState, request: int, blocks: int) -> None:
-    """Keep the blocks of a request whose prompt is done: it has left its seat, not its replica."""
-    this = state.requests[request]
-    this.status = HANDED
-    this.finish = NULL
-    this.summed = 0
-    this.blocks = blocks
-    state.replicas[this.replica].free -= blocks
-
-
-@inner
-def leave_prompt(plan: EnginePlan, state: EngineState, samples: Rows, request: int) -> None:
+def leave_prompt(
+    plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, request: int
+) -> None:
     """A request's prompt is done: from now on it waits at its token replica."""
-    this = state.requests[request]
-    engine = state.replicas[this.to]
-    engine.handed += 1
+    this, now = state.requests[request], state.run[0].now
+    wait_row(waits, request, this.start, now, this.summed, BEHIND_PROMPT, NOBODY, this.origin)
+    this.status = HANDED
+    this.summed = 0
+    state.replicas[this.origin].open = 0
+    state.replicas[this.to].handed += 1
     if plan.details:
-        waiting = waiting_at(state, this.to)
-        count(state, samples, state.run[0].now, COUNTS * this.to + 1, waiting)
+        count(state, samples, now, COUNTS * this.to + 1, waiting_at(state, this.to))
 
 
 @inner
@@ -226,18 +221,10 @@ def _first_lane(state: EngineState, interface: int) -> int:
 
 
 @inner
-def _row_of(plan: EnginePlan, state: EngineState, request: int) -> int:
-    """Return the row of the workload that a request is a try of."""
-    if len(plan.clients) == 0:
-        return request
-    return state.tries[state.requests[request].tried].client
-
-
-@inner
 def _send(plan: EnginePlan, state: EngineState, request: int) -> None:
     """Put a KV cache on its way, as soon as both interfaces have a lane free."""
     this, now = state.requests[request], state.run[0].now
-    took, moved = plan.transfers[_row_of(plan, state, request)]
+    took, moved = plan.transfers[row_of(plan, state, request)]
     shared = len(plan.lanes) == 1
     out, into = 0 if shared else this.replica, 0 if shared else this.to
     lane_out, lane_in = _first_lane(state, out), _first_lane(state, into)
@@ -279,7 +266,7 @@ def _write_transfer(plan: EnginePlan, state: EngineState, spans: Rows, request: 
         if side == 0:
             row.track = plan.lanes[0 if shared else this.origin, this.lane_out]
             row.name = KV_SENT
-            row.bytes = plan.transfers[_row_of(plan, state, request), 1]
+            row.bytes = plan.transfers[row_of(plan, state, request), 1]
         else:
             row.track = plan.lanes[this.to, this.lane_in]
             row.name = KV_RECEIVED
@@ -314,7 +301,7 @@ def land(
     wait_row(waits, request, start, now, now - start, KV_TRANSFER, NOBODY, at)
     if keep:
         _write_transfer(plan, state, spans, request)
-    sender.free += this.blocks
+    give_back(plan, state, this.origin, request)
     this.blocks = this.room
     this.since = now
     this.evicted = 0

@@ -10,6 +10,7 @@ from toolkit.simulator.engine_state import (
     PREEMPTED,
     PROMPTS,
     SHARED_QUEUE,
+    SWAPPED,
     TOKENS,
     WAITING,
     EnginePlan,
@@ -38,6 +39,7 @@ __all__ = [
     "join",
     "mark_ready",
     "pool_of",
+    "row_of",
     "run_end",
     "sample",
     "stand",
@@ -53,6 +55,14 @@ def pool_of(plan: EnginePlan, replica: int) -> int:
 
 
 @inner
+def row_of(plan: EnginePlan, state: EngineState, request: int) -> int:
+    """Return the row of the workload that a request is a try of."""
+    if len(plan.clients) == 0:
+        return request
+    return state.tries[state.requests[request].tried].client
+
+
+@inner
 def mark_ready(state: EngineState, replica: int) -> None:
     """Let an idle replica form a batch before time goes on."""
     if state.replicas[replica].ready == 0:
@@ -64,7 +74,8 @@ def mark_ready(state: EngineState, replica: int) -> None:
 def close(state: EngineState, waits: Rows, request: int, now: int, cause: int) -> None:
     """Write what a request waited since its last wait began, and begin another."""
     this = state.requests[request]
-    why = PREEMPTED if this.evicted != 0 else cause
+    gave_way = SWAPPED if this.away > 0 else PREEMPTED
+    why = gave_way if this.evicted != 0 else cause
     wait_row(waits, request, this.since, now, now - this.since, why, NOBODY, NOBODY)
     this.since = now
 
@@ -115,6 +126,9 @@ def walk_out(
     close(state, waits, request, now, cause)
     if this.start != NULL:
         wait_row(waits, request, this.start, now, this.summed, BEHIND_PROMPT, NOBODY, this.replica)
+    if this.away > 0:
+        replicas[queue].host_free += blocks_of(plan, this.away)
+        this.away = 0
     this.finish = now
     heap_remove(state.queues[queue], state.queue_size[queue], request)
     if first and not shared and state.queue_size[queue, 0] > 0:
@@ -193,8 +207,10 @@ def sample(plan: EnginePlan, state: EngineState, samples: Rows, replica: int, no
     engine = state.replicas[replica]
     count(state, samples, now, COUNTS * replica, engine.count)
     count(state, samples, now, COUNTS * replica + 1, waiting_at(state, replica))
-    blocks = plan.limits[pool_of(plan, replica)].blocks
-    count(state, samples, now, COUNTS * replica + 2, blocks - engine.free)
+    limits = plan.limits[pool_of(plan, replica)]
+    count(state, samples, now, COUNTS * replica + 2, limits.blocks - engine.free)
+    if limits.caching != 0:
+        count(state, samples, now, COUNTS * replica + 3, state.cache.pools[replica].cached)
     if plan.limits[0].router == SHARED_QUEUE:
         shared = len(state.replicas)
         count(state, samples, now, COUNTS * shared, state.queue_size[shared, 0])

@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.costs.links import transfer_s
-from toolkit.costs.memory import kv_room
+from toolkit.costs.memory import block_bytes, host_block_s, host_blocks, kv_room
 from toolkit.costs.steps import step_costs
 from toolkit.scenario.model import Scenario
 from toolkit.scenario.pools import pools
 from toolkit.simulator import engine_state as engine
 from toolkit.simulator.engine import advance
+from toolkit.simulator.engine_cache import CacheState, new_cache
 from toolkit.simulator.engine_clients import (
     as_sent,
     clients_of,
@@ -28,8 +29,9 @@ from toolkit.simulator.kernel import Records, Rows, records, span_rows, wait_row
 from toolkit.simulator.layout import Layout
 from toolkit.simulator.outcome import COST_STEPS, Outcome, Slice, Totals
 from toolkit.simulator.spans import SPANS_AT_ONCE, SpanSorter, waits_chunk
-from toolkit.trace.columns import NULL, Chunk
+from toolkit.trace.columns import NULL, SWAP_NAMES, Chunk
 from toolkit.units import HOUR_S, NS_PER_S, ns
+from toolkit.workload.prefixes import contents
 from toolkit.workload.requests import Requests, Stream
 
 __all__ = ["EngineRun"]
@@ -53,6 +55,7 @@ ROUTERS = {
     "least_loaded": engine.LEAST_LOADED,
     "shortest_queue": engine.SHORTEST_QUEUE,
     "power_of_two": engine.POWER_OF_TWO,
+    "prefix_affinity": engine.AFFINITY,
 }
 
 
@@ -78,7 +81,10 @@ class EngineRun:
         self._samples: list[Records] = []
 
     def _fresh(self) -> engine.EngineState:
-        return engine.new_state(self._plan, len(self._layout.pipelines))
+        replicas, plan = len(self._layout.pipelines), self._plan
+        if not plan.limits["caching"][0]:
+            return engine.new_state(plan, replicas)
+        return engine.new_state(plan, replicas, _cache(plan, replicas))
 
     @property
     def _room(self) -> int:
@@ -127,6 +133,7 @@ class EngineRun:
             refused=refused if refused.any() else None,
             prompt_replica=self._prompt_replicas() if self._plan.split else None,
             transfer=self._transfer_slice() if self._plan.split else None,
+            cached_tokens=by_request("cached") if self._plan.limits["caching"][0] else None,
         )
 
     def _prompt_replicas(self) -> I8:
@@ -171,6 +178,7 @@ class EngineRun:
             sent=as_sent(self._requests, self._state, arrival_ns),
             prompt_replica=self._prompt_replicas() if self._plan.split else None,
             transfer=self._transfer_slice() if self._plan.split else None,
+            cached_tokens=by_request("cached") if self._plan.limits["caching"][0] else None,
         )
 
     def add_totals(self, totals: Totals) -> None:
@@ -182,6 +190,9 @@ class EngineRun:
             for track, (sent, received) in zip(tracks, carried.tolist(), strict=True):
                 totals.add(track, "kv_transfer", *sent)
                 totals.add(track, "kv_receive", *received[:2])
+        for pipeline, moved in zip(self._layout.pipelines, self._state.moved, strict=True):
+            for name, (moved_ns, count, nbytes) in zip(SWAP_NAMES, moved.tolist(), strict=True):
+                totals.add(pipeline.stages[0], name, moved_ns, count, nbytes)
 
     def counters(self, outcome: Outcome) -> Iterator[Chunk]:
         """Yield `counter_defs` and `counters`: running, waiting, KV blocks of each; cost so far."""
@@ -193,6 +204,7 @@ class EngineRun:
                 (NULL, f"running, {self._layout.label(replica)}", "requests", "running"),
                 (NULL, f"waiting, {self._layout.label(replica)}", "requests", "waiting"),
                 (pipeline.machines[0], "KV blocks used", "blocks", "kv_blocks"),
+                (pipeline.machines[0], "KV blocks cached", "blocks", "kv_blocks"),
             )
         ] + [(NULL, "waiting", "requests", "waiting"), (NULL, "cost so far", "usd", "cost")]
         ts, key, value = _changes(rows)
@@ -241,7 +253,10 @@ class EngineRun:
         while at >= 0:
             waits.filled[0] = samples.filled[0] = 0
             rows = sorter.buffer
-            limit = min(int(rows.filled[0]) + SPANS_AT_ONCE, len(rows.rows))
+            needed = int(rows.filled[0]) + LONGEST_RUN + self._state.moves.shape[1]
+            while needed > len(rows.rows):
+                sorter.buffer = rows = rows.grown()
+            limit = max(min(int(rows.filled[0]) + SPANS_AT_ONCE, len(rows.rows)), needed)
             at = int(advance(self._plan, state, waits, samples, rows, limit))
             self._plan, state = grown(self._plan, engine.grown(state))
             yield at if at >= 0 else NO_LIMIT
@@ -262,11 +277,20 @@ def plan(scenario: Scenario, layout: Layout, requests: Requests, order: I8) -> e
     each = pools(scenario)
     both = (each[0], each[-1])
     split = each[0].deployment.data_parallel if len(each) > 1 else 0
+    limits = np.concatenate([_limits(pool, len(order)) for pool in both])
+    starts, runs = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
+    if stated.prefix_caching:
+        text = contents(scenario, requests)
+        limits["answers_shared"][engine.PROMPTS] = text.answers_shared
+        starts, runs = text.starts[order], np.stack((text.ends, text.shifts), axis=1)
+    if split:  # what token replicas hold came from elsewhere, and is nobody's beginning
+        for field in ("caching", "answers_shared"):
+            limits[field][engine.TOKENS] = 0
     transfers, tail = _transfers(scenario, rows["prompt"]) if split else _no_transfers()
     return engine.EnginePlan(
         rows,
         costs=(step_costs(both[0]), step_costs(both[1])),
-        limits=np.concatenate([_limits(pool, len(order)) for pool in both]),
+        limits=limits,
         draws=np.concatenate([_draws(pool, len(order), at) for at, pool in enumerate(both)], 1),
         split=split,
         streamed=scenario.deployment.transfer == "layerwise",
@@ -279,7 +303,17 @@ def plan(scenario: Scenario, layout: Layout, requests: Requests, order: I8) -> e
         patience=patience_of(scenario),
         backoffs=np.zeros((1, 1), np.int64),
         pool=np.zeros(0, np.int64),
+        starts=starts,
+        runs=runs,
+        host_copy=np.array([_host_copy(pool) for pool in both]),
     )
+
+
+def _host_copy(pool: Scenario) -> tuple[float, float]:
+    """Return ns to move KV blocks to or from host memory: of each request, and of each block."""
+    stated = pool.deployment.engine
+    assert stated is not None
+    return stated.host_link_latency_s * NS_PER_S, host_block_s(pool) * NS_PER_S
 
 
 def _limits(pool: Scenario, count: int) -> Records:
@@ -300,9 +334,25 @@ def _limits(pool: Scenario, count: int) -> Records:
         "victim_by_key": stated.queue_order == "priority",
         "router": ROUTERS[pool.deployment.router],
         "longest_run": NO_LIMIT,
+        "caching": stated.prefix_caching,
+        "imbalance": stated.affinity_imbalance,
+        "swap": stated.preemption == "swap",
+        "host_blocks": host_blocks(pool),
+        "block_bytes": round(block_bytes(pool)),
     }.items():
         limits[field] = value
     return limits
+
+
+def _cache(plan: engine.EnginePlan, replicas: int) -> CacheState:
+    """Return empty caches of as many blocks as there are, or as all requests together can take."""
+    limits = plan.limits[0]
+    rows, tries = plan.requests, 1
+    if len(plan.clients):
+        rows, tries = plan.clients, 1 + int(plan.patience["retries"][0])
+    each = -(-(rows["prompt"] + rows["output"]) // int(limits["block"]))
+    blocks = min(int(limits["blocks"]), tries * int(each.sum()))
+    return new_cache(replicas, blocks, int(limits["seats"]), int(each.max(initial=1)))
 
 
 def answering(scenario: Scenario, layout: Layout, requests: Requests) -> engine.EnginePlan:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.costs.steps import StepCosts
+from toolkit.simulator.engine_cache import CacheState, no_cache, with_more_tables
 from toolkit.simulator.kernel import I8, Records, Rows, compiled, inner, records
 from toolkit.trace.columns import NULL, name_key
 
@@ -17,9 +18,12 @@ __all__ = ["EnginePlan", "EngineState", "grown", "new_state", "run_ns", "sample_
 F8 = npt.NDArray[np.float64]
 
 PREEMPTED = np.int64(name_key("preempted"))
+SWAPPED = np.int64(name_key("swapped"))
 MIXED = np.int64(name_key("mixed"))
+SWAP_OUT = np.int64(name_key("swap_out"))
+SWAP_IN = np.int64(name_key("swap_in"))
 
-ROUND_ROBIN, SHARED_QUEUE, LEAST_LOADED, SHORTEST_QUEUE, POWER_OF_TWO = np.arange(5)
+ROUND_ROBIN, SHARED_QUEUE, LEAST_LOADED, SHORTEST_QUEUE, POWER_OF_TWO, AFFINITY = np.arange(6)
 WAITING, RUNNING, SERVED, REFUSED, CANCELLED, TIMED_OUT, HANDED = np.arange(7)
 NEVER = np.int64(np.iinfo(np.int64).max)
 
@@ -29,10 +33,15 @@ REQUEST_FIELDS = ("arrival", "prompt", "output", "key")
 LIMIT_FIELDS = (
     *("seats", "budget", "block", "blocks", "max_waiting"),
     *("chunked", "prefill_first", "victim_by_key", "router", "longest_run"),
+    *("caching", "imbalance", "answers_shared"),
+    *("swap", "host_blocks", "block_bytes"),
 )
 """Of every replica: ``max_num_seqs``, ``max_num_batched_tokens``, tokens of a KV block,
 blocks, requests that may wait; whether prompts are cut and come first, whether the victim is
-the one of the largest key, the router, and the most steps played at once."""
+the one of the largest key, the router, and the most steps played at once; whether blocks keep
+their KV cache for others, the requests by which replicas may differ before ``AFFINITY`` looks
+at load alone, and whether a prompt may begin with the answer of another request; whether requests
+that give way are swapped out, blocks for them in host memory, and bytes of a block."""
 
 CLIENT_FIELDS = ("arrival", "prompt", "output", "key", "after", "next", "think", "patience")
 """Of each row of a workload whose arrivals hang on the run: as of a request, and no earlier than
@@ -45,12 +54,12 @@ PATIENCE_FIELDS = ("first_token", "whole", "retries")
 
 UNKNOWN = (
     *("replica", "start", "prefill_end", "decode_start", "finish", "given_up"),
-    *("origin", "landed"),
+    *("origin", "landed", "cached"),
 )
 """What of a request is NULL until it happens."""
 
-COUNTS = 3
-"""Counters of each replica: running, waiting, blocks used."""
+COUNTS = 4
+"""Counters of each replica: running, waiting, blocks used, blocks free but cached."""
 
 PROMPTS, TOKENS = np.arange(2)
 """Pools of a split deployment; all replicas of another are of the first, which takes both."""
@@ -74,6 +83,11 @@ class EnginePlan(NamedTuple):
     more.  ``pool`` are the rows that whichever client is free next takes, in this
     order.  ``patience`` is one record; ``backoffs`` (rows or 1, retries) how long
     each waits before it tries again, ns.  Else there are no ``clients``.
+
+    ``runs`` (runs, 2) are ends and shifts of `toolkit.workload.prefixes.Contents`,
+    those of a row of the workload from row ``starts``; empty where nothing is
+    cached.  ``host_copy`` (pools, 2): ns to move a request's blocks to or from
+    host memory, and ns for each.
     """
 
     requests: Records
@@ -91,6 +105,9 @@ class EnginePlan(NamedTuple):
     patience: Records
     backoffs: I8
     pool: I8
+    starts: I8
+    runs: I8
+    host_copy: F8
 
 
 class EngineState(NamedTuple):
@@ -99,13 +116,17 @@ class EngineState(NamedTuple):
     ``run`` is one record.  ``requests`` has what became of each so far: tokens
     ``generated``, tokens ``computed`` whose KV is there, ``blocks`` held, the
     ``chunk`` of its prompt in this step, ``since`` when it waits, what of its
-    waits is ``summed``.  ``replicas`` has each engine's step; ``running``
+    waits is ``summed``; with a cache its ``table`` there, blocks ``known`` by
+    their text, and tokens first found ``cached``; tokens whose
+    KV is ``away`` in host memory.  ``replicas`` has each engine's step; ``running``
     (replicas, seats) the batch in order of admission; ``queues`` (queues,
     places, 2) heaps of those who wait, ``queue_size`` their sizes: one for each
     replica, and the last one shared.  ``ends`` is the heap of ends of steps,
     those out of date included.  ``tally`` is scratch; ``levels`` are counters as
     last written.  ``busy`` (replicas, 3, 2): ns and count of prefill, decode and
-    mixed steps.
+    mixed steps.  ``moves`` (replicas, moves, 5): what is swapped before the
+    step under way: ns after it was formed, ns, request, name, bytes; ``moved``
+    (replicas, 2, 3) ns, count and bytes swapped out and in.
 
     Where the deployment is split, ``queues`` has two more heaps for each replica
     and one of transfers under way (`toolkit.simulator.engine_handover`); ``lanes``
@@ -135,6 +156,9 @@ class EngineState(NamedTuple):
     sends_size: I8
     deadlines: I8
     deadlines_size: I8
+    cache: CacheState
+    moves: I8
+    moved: I8
 
 
 def sample_rows(capacity: int) -> Rows:
@@ -142,14 +166,15 @@ def sample_rows(capacity: int) -> Rows:
     return Rows(np.zeros(1, np.int64), records(("ts", "counter", "value"), capacity))
 
 
-def new_state(plan: EnginePlan, replicas: int) -> EngineState:
-    """Return the state before the first arrival: every replica idle."""
+def new_state(plan: EnginePlan, replicas: int, cache: CacheState | None = None) -> EngineState:
+    """Return the state before the first arrival: every replica idle, its cache empty."""
     limits = plan.limits[0]
     requests = records(
         (
             *("status", "replica", "generated", "computed", "blocks", "chunk", "evicted"),
             *("since", "summed", "start", "prefill_end", "decode_start", "finish", "preemptions"),
             *("queue", "tried", "leaving", "given_up"),
+            *("table", "known", "cached", "away"),
             *("origin", "to", "room", "cause", "reserved", "sent", "landed"),
             *("lane_out", "lane_in", "held_by"),
         ),
@@ -164,12 +189,15 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
             *("began", "name", "steps", "decodes", "size", "context"),
             *("chunks", "prompt_tokens", "pairs", "prompt_context", "sampled"),
             *("leaving", "coming", "handed"),
+            *("formed", "moves", "stall", "host_free"),
         ),
         replicas,
     )
     engines["free"] = limits["blocks"]
+    engines["host_free"] = limits["host_blocks"]
     if plan.split:
-        engines["free"][plan.split :] = plan.limits[TOKENS]["blocks"]
+        for field, limit in (("free", "blocks"), ("host_free", "host_blocks")):
+            engines[field][plan.split :] = plan.limits[TOKENS][limit]
     seats = int(plan.limits["seats"].max())
     queues = 3 * replicas + 2 if plan.split else replicas + 1
     lanes = np.zeros((*plan.lanes.shape, 2), np.int64)
@@ -198,6 +226,9 @@ def new_state(plan: EnginePlan, replicas: int) -> EngineState:
         sends_size=np.array([np.count_nonzero(plan.clients["after"] == NULL)]),
         deadlines=np.zeros((64, 2), np.int64),
         deadlines_size=np.zeros(1, np.int64),
+        cache=no_cache(replicas) if cache is None else cache,
+        moves=np.zeros((replicas, 2 * seats * int(plan.limits["swap"].max()), 5), np.int64),
+        moved=np.zeros((replicas, 2, 3), np.int64),
     )
 
 
@@ -225,7 +256,19 @@ def grown(state: EngineState) -> EngineState:
         queues = np.zeros((shape[0], 2 * shape[1], 2), np.int64)
         queues[:, : shape[1]] = state.queues
         state = state._replace(queues=queues)
+    if tables_full(state):
+        state = state._replace(cache=with_more_tables(state.cache))
     return state
+
+
+@compiled
+def tables_full(state: EngineState) -> bool:
+    """Return whether the next event may find no table for a request's cached blocks."""
+    most = 0
+    for replica in range(len(state.replicas)):
+        most = max(most, state.cache.pools[replica].tables)
+    seats = state.running.shape[1]
+    return bool(state.cache.tables.shape[2] > 0 and most + seats > state.cache.spare.shape[1])
 
 
 @compiled

@@ -9,7 +9,7 @@ import numpy as np
 
 from toolkit.costs.memory import stage_layers
 from toolkit.scenario.model import Hardware, Scenario
-from toolkit.trace.columns import ENGINE_NAMES, NAMES, NULL, Chunk
+from toolkit.trace.columns import ENGINE_NAMES, NAMES, NULL, SWAP_NAMES, Chunk
 
 __all__ = ["Layout", "Part", "Pipeline", "lay_out"]
 
@@ -165,8 +165,12 @@ class Layout:
 
     def names_chunk(self) -> Chunk:
         """Return the rows of `names`: the whole vocabulary, so keys never move."""
-        engine = self.scenario.deployment.engine is not None
-        names = NAMES if engine else NAMES[: -len(ENGINE_NAMES)]
+        engine = self.scenario.deployment.engine
+        names: tuple[str, ...] = NAMES
+        if engine is None or engine.preemption != "swap":
+            names = names[: -len(SWAP_NAMES)]
+        if engine is None:
+            names = names[: -len(ENGINE_NAMES)]
         return Chunk("names", {"name": np.arange(len(names), dtype=np.int32), "text": list(names)})
 
 

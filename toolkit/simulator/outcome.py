@@ -70,6 +70,8 @@ class Outcome:
     """Tokens generated of an entry that was given up."""
     sent: Requests | None = None
     """The requests as they were sent, where that hangs on the run; None: as planned."""
+    cached_tokens: I8 | None = None
+    """Prompt tokens found in a prefix cache; None: there is none."""
 
     @property
     def makespan_ns(self) -> int:
@@ -97,13 +99,16 @@ class Outcome:
                 "lane": lanes.track.astype(np.int32),
                 "lead": self.lead.astype(np.int32),
                 "outcome": self._outcomes(entries),
-                "prompt_replica": (
-                    np.full(entries, NULL) if self.prompt_replica is None else self.prompt_replica
-                ).astype(np.int32),
+                "prompt_replica": self._or_null(self.prompt_replica, entries),
+                "cached_tokens": self._or_null(self.cached_tokens, entries),
                 **self._feedback(requests),
                 **_tenants(requests),
             },
         )
+
+    @staticmethod
+    def _or_null(values: I8 | None, entries: int) -> npt.NDArray[np.int32]:
+        return (np.full(entries, NULL) if values is None else values).astype(np.int32)
 
     def _outcomes(self, entries: int) -> list[str]:
         if self.refused is None and self.given_up is None:

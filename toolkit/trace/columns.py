@@ -29,6 +29,7 @@ __all__ = [
     "NAMES",
     "NULL",
     "OUTCOMES",
+    "SWAP_NAMES",
     "TABLES",
     "TRACK_KINDS",
     "Chunk",
@@ -176,6 +177,12 @@ TABLES: Mapping[str, Table] = {
                             "int32",
                             "engine that computed its prompt, in a split deployment of engines",
                         ),
+                        (
+                            "cached_tokens",
+                            "int32",
+                            "prompt tokens found in a prefix cache as it was first admitted; empty "
+                            "where there is no such cache",
+                        ),
                         ("session", "int32", "conversation it belongs to"),
                         ("turn", "int32", "which request of its session it is, from 0"),
                         ("attempt", "int32", "which try it is, from 0, where clients try again"),
@@ -306,7 +313,7 @@ CAUSES = (
     "kv_room",  # no room for its KV cache
     "padding",
     "preempted",  # it gave its KV blocks to others, and waits to compute them anew
-    "swapped",
+    "swapped",  # KV caches moved to or from host memory, or its own is there
     "failed",
     "recovering",
 )
@@ -334,15 +341,20 @@ IDLE_CAUSES = (
 ENGINE_NAMES = ("mixed",)
 """Names that only runs with continuous batching have, behind all others."""
 
+SWAP_NAMES = ("swap_out", "swap_in")
+"""Names that only engines have that preempt by swapping out, behind those."""
+
 NAMES = (
     *("prefill", "decode", "activation", "kv_transfer", "kv_receive", "queued"),
     *CAUSES,
     *ENGINE_NAMES,
+    *SWAP_NAMES,
 )
 """Names of spans and waits the simulator uses, in the order of their keys.
 
 On stages: prefill, decode; mixed, an engine's step that takes prompts and
-decodes.  On links: activation (between neighbouring stages), kv_transfer (on
+decodes; swap_out and swap_in, KV blocks on their way to host memory and back, with
+their bytes.  On links: activation (between neighbouring stages), kv_transfer (on
 the sending side, with its bytes) and kv_receive (the receiving side of the
 same transfer).  On request lanes: queued, prefill, transfer, decode.
 """

@@ -4,6 +4,7 @@
 entry, in arrival order as the simulation will take them.
 """
 
+from toolkit.workload.prefixes import shared_tokens
 from toolkit.workload.requests import Requests, build
 
-__all__ = ["Requests", "build"]
+__all__ = ["Requests", "build", "shared_tokens"]

@@ -16,6 +16,7 @@ from toolkit.units import NS_PER_US, US_PER_S
 from toolkit.workload.arrivals import groups_us, recorded_ns, renewal_s, think_ns
 from toolkit.workload.clients import backoff_ns, patience_ns
 from toolkit.workload.lengths import TokenCounts, token_counts
+from toolkit.workload.prefixes import converses, draw_prefixes
 
 __all__ = ["ANYBODY", "Requests", "Stream", "build"]
 
@@ -42,6 +43,7 @@ class Stream(IntEnum):
     THINKING = 6
     PATIENCE = 7
     BACKOFF = 8
+    PREFIXES = 9
     TOKEN_ROUTER = 12
 
     def rng(self, seed: int, whose: str = "") -> np.random.Generator:
@@ -78,6 +80,7 @@ class Requests:
 
     As they were sent, requests have tries in rows of their own: ``attempt``
     counts them from 0, and ``attempt_of`` is the row of the first, -1 for itself.
+    ``prefix`` indexes the declared prefixes with which prompts begin, -1 for none.
     """
 
     arrival_ns: I8
@@ -101,6 +104,7 @@ class Requests:
     backoff_ns: I8 | None = None
     attempt: I4 | None = None
     attempt_of: I8 | None = None
+    prefix: I4 | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_ns)
@@ -130,7 +134,7 @@ class Requests:
 
 def build(scenario: Scenario) -> Requests:
     """Return the entries that a scenario's deployment serves, and how long their clients wait."""
-    requests, clients = _entries(scenario), scenario.workload.clients
+    requests, clients = _with_prefixes(scenario), scenario.workload.clients
     if clients is None:
         return requests
     seed, count = scenario.workload.seed, len(requests)
@@ -141,7 +145,7 @@ def build(scenario: Scenario) -> Requests:
     )
 
 
-def _entries(scenario: Scenario) -> Requests:
+def _with_prefixes(scenario: Scenario) -> Requests:
     """Return the entries themselves.
 
     With `equal_work_batch` B every entry is repeated B / microbatch_size
@@ -150,6 +154,16 @@ def _entries(scenario: Scenario) -> Requests:
     and equal, each with arrivals of its own from 0; what is left over is
     dropped, as published.
     """
+    requests, workload = _entries(scenario), scenario.workload
+    rng = Stream.PREFIXES.rng(workload.seed)
+    session = requests.session if converses(workload) else None
+    whose = (requests.tenant, requests.tenants, session)
+    prefix = draw_prefixes(workload.prefixes, len(requests), *whose, rng)
+    return replace(requests, prefix=prefix)
+
+
+def _entries(scenario: Scenario) -> Requests:
+    """Return the entries, all but the prefixes they begin with."""
     workload, deployment = scenario.workload, scenario.deployment
     size = deployment.microbatch_size if workload.entry == "microbatch" else 1
     if workload.tenants:

@@ -19,16 +19,17 @@ WITH
                 (4, 'goodput', 'requests/s', 'more', goodput_per_s),
                 (5, 'SLO attainment', '%', 'more', 100 * slo_attainment),
                 (6, 'output tokens', 'tokens/s', 'more', output_tokens_per_s),
-                (7, 'TTFT, median', 's', 'less', ttft_median_s),
-                (8, 'TTFT, p99', 's', 'less', ttft_p99_s),
-                (9, 'TPOT, median', 's', 'less', tpot_median_s),
-                (10, 'E2E, median', 's', 'less', e2e_median_s),
-                (11, 'E2E, p99', 's', 'less', e2e_p99_s),
-                (12, 'stages working', '%', 'more', 100 * utilisation),
-                (13, 'stages in bubbles', '%', 'less', 100 * bubble_share),
-                (14, 'cost', 'USD', 'less', cost_usd),
-                (15, 'cost per 1000 requests', 'USD', 'less', usd_per_1000_requests),
-                (16, 'cost per million output tokens', 'USD', 'less', usd_per_million_output_tokens)
+                (7, 'prompt tokens from cache', '%', 'more', 100 * prefix_hit_rate),
+                (8, 'TTFT, median', 's', 'less', ttft_median_s),
+                (9, 'TTFT, p99', 's', 'less', ttft_p99_s),
+                (10, 'TPOT, median', 's', 'less', tpot_median_s),
+                (11, 'E2E, median', 's', 'less', e2e_median_s),
+                (12, 'E2E, p99', 's', 'less', e2e_p99_s),
+                (13, 'stages working', '%', 'more', 100 * utilisation),
+                (14, 'stages in bubbles', '%', 'less', 100 * bubble_share),
+                (15, 'cost', 'USD', 'less', cost_usd),
+                (16, 'cost per 1000 requests', 'USD', 'less', usd_per_1000_requests),
+                (17, 'cost per million output tokens', 'USD', 'less', usd_per_million_output_tokens)
         ) AS figure (rank, metric, unit, better, value)
     ),
     first_run AS (

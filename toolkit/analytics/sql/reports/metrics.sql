@@ -1,6 +1,7 @@
 -- Every figure of a run under one name: what assertions, sweeps and comparisons call it.
 -- Grain: one row per run and metric, in the order of `rank`, which is the same for all runs.
--- Reads: throughput, highest_bound, stage_shares, cost, goodput, latency_samples, runs.
+-- Reads: throughput, highest_bound, stage_shares, cost, goodput, prefix_cache,
+-- latency_samples, runs.
 -- Units: said by the end of the name: _s, _ms, _per_s, _usd; shares and counts have none.  `better`
 -- says which way is better, NULL for what is only a quantity.
 -- Definition: latencies as in latency_summary, each with min, mean, max and percentiles (50, 90, 95,
@@ -16,6 +17,7 @@ WITH
         LEFT JOIN stage_shares USING (run)
         LEFT JOIN cost USING (run)
         LEFT JOIN goodput USING (run)
+        LEFT JOIN prefix_cache USING (run)
         CROSS JOIN LATERAL (
             VALUES
                 (0, 'makespan_s', 'less', throughput.makespan_s),
@@ -40,7 +42,8 @@ WITH
                 (19, 'usd_per_million_output_tokens', 'less', cost.usd_per_million_output_tokens),
                 (20, 'machine_hours_per_1000_requests', 'less', cost.machine_hours_per_1000_requests),
                 (21, 'goodput_per_s', 'more', goodput.goodput_per_s),
-                (22, 'slo_attainment', 'more', goodput.attainment)
+                (22, 'slo_attainment', 'more', goodput.attainment),
+                (23, 'prefix_hit_rate', 'more', prefix_cache.hit_rate)
         ) AS figure (rank, metric, better, value)
     ),
     sorted AS (

@@ -1,10 +1,10 @@
 -- The figures of a run that people ask for first.
 -- Grain: one row per run.
 -- Reads: runs, throughput, cost, latency_summary, latency_samples, stage_shares, highest_bound,
--- goodput.
+-- goodput, prefix_cache.
 -- Units: seconds; per second; US dollars.
 -- Definition: p99 by linear interpolation; shares are of all stages x makespan; goodput and
--- attainment are NULL without an [slo].  The rest is as the views it reads say.
+-- attainment are NULL without an [slo], the hit rate without a prefix cache.  The rest is as the views it reads say.
 CREATE OR REPLACE VIEW run_summary AS
 WITH
     typical AS (
@@ -52,7 +52,8 @@ SELECT
     cost.machine_hours,
     cost.cost_usd,
     cost.usd_per_1000_requests,
-    cost.usd_per_million_output_tokens
+    cost.usd_per_million_output_tokens,
+    prefix_cache.hit_rate AS prefix_hit_rate
 FROM runs
 LEFT JOIN throughput USING (run)
 LEFT JOIN cost USING (run)
@@ -60,4 +61,5 @@ LEFT JOIN goodput USING (run)
 LEFT JOIN stage_shares USING (run)
 LEFT JOIN typical USING (run)
 LEFT JOIN late USING (run)
-LEFT JOIN highest_bound USING (run);
+LEFT JOIN highest_bound USING (run)
+LEFT JOIN prefix_cache USING (run);

@@ -9,6 +9,8 @@
 -- request has a row: `attempt` counts them from 0, `attempt_of` is the first (NULL for itself).  One
 -- that its client gave up, at `given_up_ns`, is `cancelled` or `timed_out` and left the machines at
 -- `finish_ns`.
+-- `cached_tokens` of the prompt were found in a prefix cache as the request was first admitted, and
+-- not computed; NULL where there is none.
 CREATE OR REPLACE VIEW requests AS
 SELECT
     run,
@@ -28,6 +30,7 @@ SELECT
     coalesce(lead, request) AS lead,
     outcome,
     prompt_replica,
+    cached_tokens,
     session,
     turn,
     attempt,
