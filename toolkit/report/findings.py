@@ -170,7 +170,9 @@ class Findings:
         """Return the answer in sentences: who is first and by how much, then what each one did."""
         rows = self["run_summary"].to_dicts()
         pools = [_occupation(self, run, label) for run, label in self.labels.items()]
-        return [_verdict(rows, list(self.labels.values())), *pools]
+        verdict = _verdict(rows, list(self.labels.values()))
+        kept = _kept(self["slo_attainment"].to_dicts(), self["goodput"].to_dicts(), self.labels)
+        return [f"{kept} {verdict}" if kept else verdict, *pools]
 
 
 def find(runs: Sequence[Run]) -> Findings:
@@ -213,6 +215,25 @@ def _stages_together(lines: Sequence[str]) -> list[str]:
         (numbers[0] if len(numbers) == 1 else f"{numbers[0]} – {numbers[-1]}").join(key)
         for key, numbers in stages.items()
     ]
+
+
+def _kept(
+    attained: Sequence[Mapping[str, Any]],
+    goodput: Sequence[Mapping[str, Any]],
+    labels: Mapping[str, str],
+) -> str:
+    """Say which of several runs keeps its limits best; nothing where one states none."""
+    rates = {str(row["run"]): row["goodput_per_s"] for row in goodput}
+    good = {str(row["run"]): row for row in attained if row["slo"] == "all"}
+    if len(labels) == 1 or rates.keys() != labels.keys() or good.keys() != labels.keys():
+        return ""
+    order = sorted(labels, key=lambda run: -(rates[run] or 0.0))
+    told = [
+        f"{labels[run]} {good[run]['met']:,} of {good[run]['requests']:,}, "
+        f"{words.amount(rates[run])} a second"
+        for run in order
+    ]
+    return f"Requests within every limit: {'; '.join(told)}."
 
 
 def _verdict(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
