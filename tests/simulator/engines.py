@@ -244,7 +244,7 @@ def either() -> st.SearchStrategy[tuple[Scenario, Requests]]:
 
 def colocated() -> st.SearchStrategy[Scenario]:
     """Scenarios of engines that take prompts and tokens."""
-    return deployed().map(lambda drawn: drawn[0])
+    return deployed().map(lambda drawn: _without_sessions(drawn[0]))
 
 
 def scenarios() -> st.SearchStrategy[Scenario]:
