@@ -14,6 +14,8 @@ from toolkit.scenario.model import (
     Degree,
     Deployment,
     Engine,
+    Failure,
+    Failures,
     FixedTiming,
     Hardware,
     Lengths,
@@ -32,7 +34,7 @@ from toolkit.scenario.model import (
     Workload,
 )
 from toolkit.scenario.resolve import FROM_ENTRY
-from toolkit.units import BITS_PER_BYTE, GB, MS_PER_S, TERA, US_PER_S
+from toolkit.units import BITS_PER_BYTE, GB, HOUR_S, MS_PER_S, TERA, US_PER_S
 
 if TYPE_CHECKING:
     from toolkit.recordings import Recording
@@ -67,6 +69,7 @@ def build(
         trace=Trace(document["trace"]["level"], tuple(document["trace"]["renderings"])),
         report=_report(document["report"]),
         slo=_slo(document["slo"]) if "slo" in document else None,
+        failures=_failures(document),
         assertions=tuple(Assertion(**each) for each in document.get("assert", ())),
         file=file,
         variant=variant if isinstance(variant, str) else None,
@@ -165,6 +168,7 @@ def _deployment(table: Table) -> Deployment:
             "microbatches_in_flight",
             "router",
             "transfer",
+            "replication",
         )
         if key in table
     }
@@ -367,6 +371,29 @@ def _report(table: Table) -> Report:
     return Report(
         percentiles=tuple(float(each) for each in table["percentiles"]),
         window_s=None if window is None else (float(window[0]), float(window[1])),
+    )
+
+
+def _failures(document: Table) -> Failures | None:
+    """Return what fails; what a failure does not say of itself, ``[failures]`` says of all."""
+    table, listed = document.get("failures", {}), document.get("failure", ())
+    mtbf_h = table.get("mtbf_h")
+    if mtbf_h is None and not listed:
+        return None
+    usual = {key: float(table.get(key, 0.0)) for key in ("detection_s", "restart_s")}
+    scheduled = tuple(
+        Failure(
+            machine=each["machine"],
+            at_s=float(each["at_s"]),
+            **{key: float(each.get(key, usual[key])) for key in usual},
+        )
+        for each in listed
+    )
+    return Failures(
+        scheduled=tuple(sorted(scheduled, key=lambda each: (each.at_s, each.machine))),
+        mtbf_s=None if mtbf_h is None else mtbf_h * HOUR_S,
+        seed=table.get("seed", document["workload"]["seed"]),
+        **usual,
     )
 
 

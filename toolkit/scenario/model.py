@@ -23,6 +23,8 @@ __all__ = [
     "Degree",
     "Deployment",
     "Engine",
+    "Failure",
+    "Failures",
     "FixedTiming",
     "Hardware",
     "Lengths",
@@ -171,6 +173,8 @@ class Deployment:
     kv_buffer_bytes: float = 0.0
     """Room for KV caches beside the token machines' device memory."""
     memory_fit: Literal["exact", "dejavu", "off"] = "exact"
+    replication: Literal["none", "next_stage"] = "none"
+    """Where a stage's KV cache is kept once more, for the case that its machine fails."""
     engine: Engine | None = None
     """How each replica batches; there where ``batching`` is ``continuous``."""
 
@@ -394,6 +398,34 @@ Timing = FixedTiming | TableTiming | RooflineTiming
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """A machine that fails at a stated time.
+
+    Noticed after ``detection_s``, back ``restart_s`` after that.
+    """
+
+    machine: int
+    at_s: float
+    detection_s: float
+    restart_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Which machines fail, and when: at stated times, at random, or both.
+
+    With ``mtbf_s`` each machine fails by itself, after exponentially
+    distributed times of that mean since it was last up; None: never at random.
+    """
+
+    scheduled: tuple[Failure, ...] = ()
+    mtbf_s: float | None = None
+    detection_s: float = 0.0
+    restart_s: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """How much of a run is kept, and which renderings are made of it."""
 
@@ -450,6 +482,7 @@ class Scenario:
     trace: Trace = field(default_factory=Trace)
     report: Report = field(default_factory=Report)
     slo: Slo | None = None
+    failures: Failures | None = None
     assertions: tuple[Assertion, ...] = ()
     file: Path | None = field(default=None, compare=False)
     variant: str | None = None

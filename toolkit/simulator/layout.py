@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from toolkit.costs.memory import stage_layers
 from toolkit.scenario.model import Scenario
-from toolkit.trace.columns import ENGINE_NAMES, NAMES, NULL, Chunk
+from toolkit.trace.columns import ENGINE_NAMES, FAULT_NAMES, NAMES, NULL, Chunk
 
 __all__ = ["Layout", "Part", "Pipeline", "lay_out"]
 
@@ -24,6 +24,8 @@ class Pipeline:
     layers: tuple[int, ...] | None
     stages: tuple[int, ...]
     links: tuple[int, ...] = ()
+    replicas: tuple[int, ...] = ()
+    """Tracks on which each stage's replicas leave; empty where none are made."""
 
     @property
     def servers(self) -> tuple[int, ...]:
@@ -137,10 +139,16 @@ class Layout:
         )
 
     def names_chunk(self) -> Chunk:
-        """Return the rows of `names`: the whole vocabulary, so keys never move."""
-        engine = self.scenario.deployment.engine is not None
-        names = NAMES if engine else NAMES[: -len(ENGINE_NAMES)]
-        return Chunk("names", {"name": np.arange(len(names), dtype=np.int32), "text": list(names)})
+        """Return the rows of `names`: all that such a run may use; keys never move."""
+        scenario = self.scenario
+        left_out: set[str] = set()
+        if scenario.deployment.engine is None:
+            left_out.update(ENGINE_NAMES)
+        if scenario.failures is None and scenario.deployment.replication == "none":
+            left_out.update(FAULT_NAMES)
+        names = {key: name for key, name in enumerate(NAMES) if name not in left_out}
+        keys = np.array(list(names), np.int32)
+        return Chunk("names", {"name": keys, "text": list(names.values())})
 
 
 def lay_out(scenario: Scenario) -> Layout:
@@ -183,6 +191,17 @@ def _with_links(scenario: Scenario, pipelines: list[Pipeline], first: int) -> La
                 tuple(
                     new_track(machine, f"m{machine:02d}→m{machine + 1:02d} activations")
                     for machine in pipeline.machines[:-1]
+                ),
+            )
+            for pipeline in pipelines
+        ]
+    if deployment.replication == "next_stage":
+        pipelines = [
+            replace(
+                pipeline,
+                replicas=tuple(
+                    new_track(machine, f"m{machine:02d} KV replicas out")
+                    for machine in pipeline.machines
                 ),
             )
             for pipeline in pipelines

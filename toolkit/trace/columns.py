@@ -23,6 +23,7 @@ import numpy.typing as npt
 __all__ = [
     "CAUSES",
     "ENGINE_NAMES",
+    "FAULT_NAMES",
     "FORMAT_VERSION",
     "IDLE_CAUSES",
     "LEVELS",
@@ -297,17 +298,25 @@ IDLE_CAUSES = (
 ENGINE_NAMES = ("mixed",)
 """Names that only runs with continuous batching have, behind all others."""
 
+FAULT_NAMES = ("lost", "starting", "replica", "restore")
+"""Names that only runs with failures or replicas have, behind all others."""
+
 NAMES = (
     *("prefill", "decode", "activation", "kv_transfer", "kv_receive", "queued"),
     *CAUSES,
     *ENGINE_NAMES,
+    *FAULT_NAMES,
 )
 """Names of spans and waits the simulator uses, in the order of their keys.
 
 On stages: prefill, decode; mixed, an engine's step that takes prompts and
-decodes.  On links: activation (between neighbouring stages), kv_transfer (on
+decodes; lost, a pass that a failure undid (with its token where it had come to
+its end); failed and starting, a machine that is down, until it is noticed and
+until it is back.  On links: activation (between neighbouring stages), kv_transfer (on
 the sending side, with its bytes) and kv_receive (the receiving side of the
-same transfer).  On request lanes: queued, prefill, transfer, decode.
+same transfer); replica, what a pass added to a KV cache on its way to the next
+stage's host, and restore, caches on their way back.  On request lanes: queued,
+prefill, transfer, decode.
 """
 
 

@@ -36,6 +36,7 @@ class Stream(IntEnum):
     TENANTS = 4
     TURNS = 5
     THINKING = 6
+    FAILURES = 7
 
     def rng(self, seed: int, whose: str = "") -> np.random.Generator:
         """Return this purpose's generator for a scenario's seed, or a tenant's own one.
