@@ -156,7 +156,7 @@ def fail(plan: Plan, state: State, spans: Rows, pipe: int, now: int, keep: bool)
     for which in range(2):
         since = row.detected if which else row.at
         until = min(row.back if which else row.detected, faults.horizon)
-        if until > since:
+        if until > since or (which == 0 and until == since):  # a failure is always seen
             state.faults.down[pipe, row.stage, which, 0] += until - since
             state.faults.down[pipe, row.stage, which, 1] += 1
             if keep:

@@ -20,6 +20,7 @@ WITH
             spans.track_kind IN ('stage', 'link')
             AND spans.depth = 0
             AND spans.dur_ns > 0
+            AND spans.name NOT IN ('failed', 'starting')
             AND runs.level = 'full'
         UNION ALL
         SELECT run, track, NULL, cause, from_ns, until_ns
@@ -80,7 +81,7 @@ WITH
             CASE
                 WHEN carried IS NULL THEN cause
                 WHEN carried THEN 'transfer'
-                WHEN cause IN ('prefill', 'decode', 'mixed') THEN cause
+                WHEN cause IN ('prefill', 'decode', 'mixed', 'lost') THEN cause
                 WHEN starts_with(cause, 'swap') THEN 'swapping'
                 ELSE 'other'
             END AS cause,
