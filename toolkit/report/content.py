@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from toolkit.report import figures, ledger_figures, style, words
+from toolkit.report import failing, figures, ledger_figures, style, words
 from toolkit.report.document import (
     Block,
     Document,
@@ -81,11 +81,13 @@ def content(
     outcomes: Sequence[Outcome] = (),
 ) -> Document:
     """Return the report on `findings` and what came of assertions; draws the figures."""
+    failures = list(failing.blocks(findings)) if failing.told(findings) else []
     with style.look():
         sections = [
             Section("Answer", list(_answer(findings))),
             *([Section("Assertions", list(assertion_blocks(outcomes)))] if outcomes else []),
             *([Section("Limits", list(_limits(findings)))] if findings["goodput"].height else []),
+            *([Section("Failures", failures)] if failures else []),
             Section("Why", list(_why(findings))),
             Section("Where the time went", list(_time(findings))),
             Section("Cost", list(_cost(findings))),
@@ -101,6 +103,8 @@ def content(
 
 def _answer(findings: Findings) -> Iterator[Block]:
     yield Paragraph(findings.answer()[0], "lead")
+    if said := failing.lines(findings):
+        yield Lines(said)
     if unequal := findings.unequal_work():
         yield Paragraph(unequal, "note")
     yield _headline(findings)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from toolkit import analytics
-from toolkit.report import words
+from toolkit.report import failing, words
 from toolkit.report.explaining import Explanation, explained
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ TABLES = (
     "transfer_summary",
     "link_utilisation",
     "cost",
+    "reliability",
     "time_ledger",
     "role_ledger",
     "time_ledger_windows",
@@ -177,6 +178,8 @@ def _find(runs: tuple[Run, ...]) -> Findings:
             )
             for view in TABLES
         }
+    if not failing.happened(frames["reliability"]):
+        del frames["reliability"]
     return Findings(
         frames=frames,
         manifests=[store.manifest for store in stores],
@@ -255,6 +258,7 @@ def _occupation(findings: Findings, run: str, label: str) -> str:
                 ("decode_share", "decode"),
                 ("mixed_share", "both at once"),
                 ("other_share", "other work"),
+                ("lost_share", "work that failures undid"),
                 ("bubble_share", "in bubbles"),
                 ("waiting_share", "waiting for requests"),
                 ("finished_share", "with nothing left to do"),

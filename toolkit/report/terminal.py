@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.report import words
+from toolkit.report import failing, words
 from toolkit.report.content import LIMITS
 from toolkit.report.findings import Findings, find
 from toolkit.report.outcomes import Outcome
@@ -30,6 +30,7 @@ _CELLS = {
     "decode": ("▓", "blue"),
     "mixed": ("▚", "magenta"),
     "other": ("▒", "green"),
+    "lost": ("×", "red"),
     "bubble": ("░", "red"),
     "waiting": ("·", "bright_black"),
     "finished": (" ", "bright_black"),
@@ -62,6 +63,8 @@ def terminal(runs: Sequence[Run], console: Console, *, outcomes: Sequence[Outcom
         console.print(Text(findings.question(), style="italic"))
     console.print()
     console.print(Text(findings.answer()[0]))
+    for label, sentence in failing.lines(findings):
+        console.print(Text(f"{label}: {sentence}"))
     if unequal := findings.unequal_work():
         console.print(Text(unequal, "yellow"))
     console.print()
