@@ -41,6 +41,13 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
         "microbatch_size": 4,
     },
     "engines": {"kind": "pipeline", "batching": "continuous", "data_parallel": 4},
+    "failing": {"kind": "pipeline", "data_parallel": 2, "microbatch_size": 4},
+    "replicated": {"kind": "pipeline", "microbatch_size": 4, "replication": "next_stage"},
+}
+
+FAILURES: dict[str, Any] = {
+    "failures": {"detection_s": 1, "restart_s": 2},
+    "failure": [{"machine": at % 4, "at_s": 2.5 + 2.5 * at} for at in range(4)],
 }
 
 TIMINGS = {"engines": {"kind": "roofline"}}
@@ -54,6 +61,7 @@ TIMINGS = {"engines": {"kind": "roofline"}}
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     name, level = request.param
     parts = {"deployment": DEPLOYMENTS[name], "trace": {"level": level}}
+    parts |= FAILURES if name in ("failing", "replicated") else {}
     timing = TIMINGS.get(name, SCENARIO["timing"])
     scenario = toolkit.load(SCENARIO | parts | {"timing": timing})
     manifest = {

@@ -124,7 +124,7 @@ def assert_alike(run: Played, world: World, batches: Batches, requests: Requests
 
 
 @given(deployments.failing())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_failing_machines_do_what_they_do_in_the_stepwise_world(scenario: Scenario) -> None:
     requests = build(scenario)
     layout = lay_out(scenario)

@@ -499,13 +499,12 @@ def _transfers(findings: Findings) -> Iterator[Block]:
     if not moved:
         yield Paragraph("Nothing moved over a link.", "note")
         return
-    kinds = {"kv_transfer": "KV cache", "activation": "activations"}
     yield Table(
         ["", "what", "transfers", "volume", "link time", "mean", "mean rate", "busiest link"],
         [
             [
                 findings.labels[str(row["run"])],
-                kinds[row["name"]],
+                words.TRANSFERS[row["name"]],
                 f"{row['transfers']:,}",
                 words.bytes_of(row["bytes"]),
                 words.seconds(row["busy_s"]),

@@ -211,7 +211,7 @@ def _transfers(findings: Findings) -> RenderableType:
             table.add_row(Text(f"{label} ({links})" if links else label, "italic"))
         for row in these:
             table.add_row(
-                {"kv_transfer": "  KV cache", "activation": "  activations"}[row["name"]],
+                f"  {words.TRANSFERS[row['name']]}",
                 words.bytes_of(row["bytes"]),
                 words.seconds(row["mean_transfer_s"]),
                 words.amount(row["mean_gbit_per_s"]),

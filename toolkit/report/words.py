@@ -81,6 +81,15 @@ CAUSES = {
 """Parts of a request's time, in the order in which they are shown."""
 
 
+TRANSFERS = {
+    "kv_transfer": "KV cache",
+    "activation": "activations",
+    "replica": "KV replicas",
+    "restore": "KV cache brought back",
+}
+"""What moves over links."""
+
+
 def amount(value: float | None, digits: int = 3) -> str:
     """Return a number with `digits` significant digits or all before the point; a dash for none.
 
