@@ -34,7 +34,6 @@ TABLES = (
     "transfer_summary",
     "link_utilisation",
     "cost",
-    "reliability",
     "time_ledger",
     "role_ledger",
     "time_ledger_windows",
@@ -52,7 +51,8 @@ TABLES = (
     "timeline",
     "timeline_pipelines",
 )
-"""Views a report reads, each saved beside it as a table of that name."""
+"""Views a report reads, each saved beside it as a table of that name; `reliability` too, where
+anything failed."""
 
 _ORDER = {
     "latency_summary": "run, metric",
@@ -178,8 +178,9 @@ def _find(runs: tuple[Run, ...]) -> Findings:
             )
             for view in TABLES
         }
-    if not failing.happened(frames["reliability"]):
-        del frames["reliability"]
+        reliability = together.frame("FROM reliability")
+    if failing.happened(reliability):
+        frames["reliability"] = reliability
     return Findings(
         frames=frames,
         manifests=[store.manifest for store in stores],
