@@ -86,6 +86,8 @@ TRANSFERS = {
     "activation": "activations",
     "replica": "KV replicas",
     "restore": "KV cache brought back",
+    "swap_in": "KV caches swapped in",
+    "swap_out": "KV caches swapped out",
 }
 """What moves over links."""
 

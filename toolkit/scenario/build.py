@@ -113,6 +113,7 @@ def _hardware(table: Table) -> Hardware:
         price_usd_per_hour=None if price is None else float(price),
         link=_link(table["link"]) if "link" in table else None,
         links=table["links"],
+        host_link=_link(table["host_link"]) if "host_link" in table else None,
     )
 
 
@@ -169,6 +170,7 @@ def _deployment(table: Table) -> Deployment:
             "router",
             "transfer",
             "replication",
+            "swapping",
         )
         if key in table
     }

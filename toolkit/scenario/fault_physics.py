@@ -90,10 +90,35 @@ def _replicas_have_a_place(scenario: Scenario) -> Iterator[Finding]:
             yield Finding(path, f"missing; required {cause}")
 
 
+def _swapping_is_possible(scenario: Scenario) -> Iterator[Finding]:
+    """Swapping needs sizes and a link; and it is not played together with failures."""
+    if not scenario.deployment.swapping or scenario.deployment.kind != "pipeline":
+        return
+    path, cause = ("deployment", "swapping"), "because deployment.swapping = true"
+    if scenario.discipline != "event":
+        yield Finding(path, 'asks for discipline = "event"', f'"{scenario.discipline}"')
+    if scenario.failures is not None or scenario.deployment.replication != "none":
+        expected = "does not go with failures and replicas, as yet"
+        yield Finding(path, expected, "true", "remove one of the two")
+    needed = (
+        (("hardware", "host_link"), scenario.hardware.host_link),
+        (("model",), scenario.model),
+    )
+    for where, thing in needed:
+        if thing is None:
+            way_out = 'hardware.host_link = "pcie-4-x16"' if where[0] == "hardware" else ""
+            yield Finding(where, f"missing; required {cause}", way_out=way_out)
+
+
 def _listed(scenario: Scenario) -> list[dict[str, float]]:
     listed: list[dict[str, float]] = scenario.document.get("failure", [])
     return listed
 
 
 COUNTS = (_faults_go, _machines_are_there)
-WORK = (_failures_take_time, _a_machine_is_up_to_fail, _replicas_have_a_place)
+WORK = (
+    _failures_take_time,
+    _a_machine_is_up_to_fail,
+    _replicas_have_a_place,
+    _swapping_is_possible,
+)

@@ -124,6 +124,8 @@ class Hardware:
     price_usd_per_hour: float | None = None
     link: Link | None = None
     links: Literal["per_nic", "shared"] = "per_nic"
+    host_link: Link | None = None
+    """Between each device and its host's memory, one direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,8 @@ class Deployment:
     memory_fit: Literal["exact", "dejavu", "off"] = "exact"
     replication: Literal["none", "next_stage"] = "none"
     """Where a stage's KV cache is kept once more, for the case that its machine fails."""
+    swapping: bool = False
+    """Whether the hosts keep all KV caches and the devices a few."""
     engine: Engine | None = None
     """How each replica batches; there where ``batching`` is ``continuous``."""
 
@@ -494,6 +498,23 @@ class Scenario:
     def run_name(self) -> str:
         """Folder of the run below traces/ and reports/: `name` or `name-variant`."""
         return self.name if self.variant is None else f"{self.name}-{self.variant}"
+
+    @property
+    def swap_slots(self) -> int:
+        """KV caches on a stage's devices with swapping: 2, or 1 at depth 2; 0: all of them.
+
+        Where no more microbatches are in flight than that, none is swapped.
+        """
+        if not self.deployment.swapping:
+            return 0
+        slots = 2 if self.token_stages > 2 else 1
+        in_flight = self.deployment.microbatches_in_flight or self.token_stages
+        return slots if in_flight > slots else 0
+
+    @property
+    def keeps_or_swaps(self) -> bool:
+        """Whether KV caches are on hosts too."""
+        return self.deployment.replication != "none" or bool(self.swap_slots)
 
     @property
     def prompt_stages(self) -> int:

@@ -20,7 +20,9 @@ from toolkit.simulator.event_state import (
     WORK_FIELDS,
     Faults,
     Plan,
+    Swaps,
     no_faults,
+    no_swaps,
 )
 from toolkit.simulator.failures import upcoming
 from toolkit.simulator.kernel import Records, records
@@ -159,6 +161,7 @@ def plan(scenario: Scenario, layout: Layout, batches: Batches, requests: Request
         marks=marks,
         details=scenario.trace.level != "requests",
         faults=_faults(scenario, layout, batches),
+        swaps=_swaps(scenario, layout, batches),
     )
 
 
@@ -186,6 +189,23 @@ def _faults(scenario: Scenario, layout: Layout, batches: Batches) -> Faults:
         shares=np.array(stage_layers(model.layers, stages)) / model.layers,
         token_kv=_kv_bytes(model, batches.size).astype(np.int64),
         tracks=np.array([pipeline.replicas for pipeline in layout.pipelines], np.int64),
+    )
+
+
+def _swaps(scenario: Scenario, layout: Layout, batches: Batches) -> Swaps:
+    """Return where caches are; a stage's devices have a link to the host each."""
+    link, model, slots = scenario.hardware.host_link, scenario.model, scenario.swap_slots
+    if not slots or link is None or model is None:
+        return no_swaps(len(layout.pipelines))
+    stages = scenario.token_stages
+    devices = scenario.hardware.devices_per_machine or 1
+    return Swaps(
+        swapping=True,
+        slots=slots,
+        link=np.array([devices * link.bytes_per_s, link.latency_s]),
+        shares=np.array(stage_layers(model.layers, stages)) / model.layers,
+        token_kv=_kv_bytes(model, batches.size).astype(np.int64),
+        tracks=np.array([pipeline.host for pipeline in layout.pipelines], np.int64),
     )
 
 
@@ -331,7 +351,12 @@ def _capacity(scenario: Scenario, layout: Layout) -> I8:
     The stage with the least memory left beside its weights decides.
     """
     model, memory = scenario.model, scenario.hardware.memory_bytes
-    if model is None or memory is None or scenario.deployment.memory_fit != "exact":
+    if (
+        model is None
+        or memory is None
+        or scenario.deployment.memory_fit != "exact"
+        or scenario.swap_slots
+    ):
         return np.full(len(layout.pipelines), NO_LIMIT, np.int64)
 
     def room(stages: int) -> float:

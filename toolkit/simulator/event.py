@@ -46,6 +46,7 @@ from toolkit.simulator.event_state import (
     empty_state,
     schedule,
 )
+from toolkit.simulator.event_swap import fetch, settled, write_back
 from toolkit.simulator.kernel import (
     BEHIND_BATCH,
     BEHIND_PROMPT,
@@ -56,6 +57,7 @@ from toolkit.simulator.kernel import (
     NOBODY,
     PREFILL,
     QUEUE,
+    SWAPPED,
     Rows,
     compiled,
     heap_pop,
@@ -181,7 +183,7 @@ def _admit(plan: Plan, state: State, waits: Rows, queue: int, now: int, by: int)
 def _sum_up(state: State, waits: Rows, batch: int, until: int) -> None:
     """Write a batch's summed waits since the last time, a row for each cause."""
     since = state.batches[batch].summed
-    for cause in (QUEUE, BEHIND_PROMPT, BEHIND_BATCH, LINK_BUSY):
+    for cause in (QUEUE, BEHIND_PROMPT, BEHIND_BATCH, LINK_BUSY, SWAPPED):
         waited = state.sums[batch, cause]
         wait_row(waits, batch, since, until, waited, cause, NOBODY, NOBODY)
         state.sums[batch, cause] = 0
@@ -359,6 +361,27 @@ def _interrupted(
 
 
 @inner
+def _await(
+    plan: Plan,
+    state: State,
+    waits: Rows,
+    pipe: int,
+    server: int,
+    batch: int,
+    ready: int,
+    start: int,
+) -> None:
+    """Say that the pass before held a stage: it worked there, or waited for its cache."""
+    before = state.pipes[pipe].place
+    on, cause = state.passes[pipe, before]
+    if plan.details:
+        track = plan.tracks[pipe, server]
+        wait_row(waits, batch, ready, start, start - ready, cause, on, track)
+    else:
+        state.sums[batch, cause] += start - ready
+
+
+@inner
 def _restored(
     plan: Plan, state: State, waits: Rows, spans: Rows, pipe: int, part: int, now: int, keep: bool
 ) -> None:
@@ -387,10 +410,10 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
     wanted, marks, mark_ns = plan.batches, plan.marks, state.mark_ns
     linked, split, details = plan.linked, plan.split, plan.details
     failing, replicated = plan.faults.failing, plan.faults.replicated
-    faults = state.faults
+    faults, swapping = state.faults, plan.swaps.swapping
     servers, places = tracks.shape[1], passes.shape[1]
     waits_end = len(waits.rows) - room
-    spans_end = limit - 2 * servers - 2
+    spans_end = limit - 3 * servers - 2
     fates_end = len(faults.fates) - len(faults.held)
     keep = limit > 0
     while heap_size[0] > 0:
@@ -462,6 +485,8 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
                     wait_row(waits, batch, ready, start, start - ready, LINK_BUSY, on, track)
                 else:
                     sums[batch, LINK_BUSY] += start - ready
+            elif swapping:
+                _await(plan, state, waits, pipe, server, batch, ready, start)
             elif prompts[pipe, server, 0] > ready:
                 _held(plan, state, waits, pipe, server, batch, ready, start)
             else:
@@ -475,6 +500,18 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
                 else:
                     sums[batch, BEHIND_PROMPT] += turn - ready
                     sums[batch, BEHIND_BATCH] += start - turn
+            stage = server // 2 if linked else server
+            if swapping and not link:
+                there = fetch(plan, state, spans, pipe, stage, batch, done, keep)
+                if there > start:
+                    if details:
+                        wait_row(
+                            waits, batch, start, there, there - start, SWAPPED, NOBODY,
+                            plan.swaps.tracks[pipe, stage, 0],
+                        )  # fmt: skip
+                    else:
+                        sums[batch, SWAPPED] += there - start
+                    start = there
             took = service[batch, 2 * phase + (1 if link else 0)]
             volume = moved[batch, phase] if link else NULL
             if start + took > fails_at:
@@ -512,8 +549,9 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
                 span.step = run.steps
                 span.bytes = volume
                 spans.filled[0] += 1
+            if swapping and not link:
+                write_back(plan, state, spans, pipe, stage, batch, done, ready, keep)
             if replicated and not (link or cut):
-                stage = server // 2 if linked else server
                 replicate(plan, state, spans, pipe, stage, batch, done, ready, keep)
         passes[pipe, place, 0] = batch
         passes[pipe, place, 1] = BEHIND_PROMPT if prompt else BEHIND_BATCH
@@ -545,4 +583,4 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
             heap_push(heap, heap_size, ready, (FINISHED << KIND_SHIFT) | (batch << BATCH_SHIFT))
         elif not (prompt and split):
             heap_push(heap, heap_size, ready, (PASS << KIND_SHIFT) | (batch << BATCH_SHIFT))
-    return run.now
+    return settled(plan, state, run.now) if swapping else run.now

@@ -36,6 +36,8 @@ WAITS_AT_ONCE = 1 << 16
 MOST_FAILURES = 1 << 15
 """Random failures of one machine after which a run is given up."""
 
+SWAPS = ("swap_in", "swap_out")
+
 SENDER_FIELDS = (("busy", "count", "bytes"), ("restoring", "restored", "restored_bytes"))
 
 
@@ -70,7 +72,8 @@ class EventRun:
             fates.append(_drained(self._state))
             if self._state.faults.wanting[0]:
                 self._more_failures()
-        if self._plan.faults.failing or self._plan.faults.replicated:
+        faults = self._plan.faults
+        if faults.failing or faults.replicated or self._plan.swaps.swapping:
             self._play_to_the_end(np.concatenate(fates))
 
     def _more_failures(self) -> None:
@@ -191,6 +194,10 @@ class EventRun:
                 )
                 totals.add(track, "replica", *busy)
                 totals.add(track, "restore", *restoring)
+            for channels, tracks in zip(state.swaps.channels[pipe], pipeline.host, strict=False):
+                for channel, track, name in zip(channels, tracks, SWAPS, strict=True):
+                    moved = [int(channel[field]) for field in SENDER_FIELDS[0]]
+                    totals.add(track, name, *moved)
         for nic, track in zip(state.nics, self._layout.interfaces, strict=False):
             totals.add(track, "kv_transfer", int(nic["busy"]), int(nic["count"]), int(nic["bytes"]))
             totals.add(track, "kv_receive", int(nic["in_busy"]), int(nic["in_count"]))

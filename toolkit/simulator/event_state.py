@@ -13,6 +13,7 @@ from toolkit.simulator.kernel import (
     I8,
     LINK_BUSY,
     QUEUE,
+    SWAPPED,
     Records,
     heap_push,
     inner,
@@ -30,8 +31,11 @@ __all__ = [
     "Faults",
     "Plan",
     "State",
+    "SwapState",
+    "Swaps",
     "empty_state",
     "no_faults",
+    "no_swaps",
     "schedule",
 ]
 
@@ -46,7 +50,7 @@ BATCH_SHIFT = 12
 BATCH_MASK = (1 << (KIND_SHIFT - BATCH_SHIFT)) - 1
 PART_MASK = (1 << BATCH_SHIFT) - 1
 
-CAUSES = 1 + max(QUEUE, BEHIND_PROMPT, BEHIND_BATCH, LINK_BUSY)
+CAUSES = 1 + max(QUEUE, BEHIND_PROMPT, BEHIND_BATCH, LINK_BUSY, SWAPPED)
 
 PILE = 64
 """Prompts that pile up before a slower one's stage and are still told apart."""
@@ -125,6 +129,33 @@ class FaultState(NamedTuple):
     wanting: I8
 
 
+class Swaps(NamedTuple):
+    """Where KV caches are: on the devices of a stage `slots` of them, the others on its host.
+
+    `link` is that between a stage's devices and its host (bytes per second,
+    latency in seconds), `shares` (stages,) and `token_kv` (batches,) as in
+    :class:`Faults`, `tracks` (pipelines, stages, 2) the link's two directions.
+    """
+
+    swapping: bool
+    slots: int
+    link: F8
+    shares: F8
+    token_kv: I8
+    tracks: I8
+
+
+class SwapState(NamedTuple):
+    """Whose caches are on devices, and each direction of the links to hosts.
+
+    `slots` (pipelines, stages, slots): who, since when it may make room, and
+    its last pass.  `channels` (pipelines, stages, 2): free when; ns, count and bytes.
+    """
+
+    slots: Records
+    channels: Records
+
+
 NEVER = np.iinfo(np.int64).max // 4
 
 
@@ -145,6 +176,18 @@ def no_faults(batches: int, pipelines: int) -> Faults:
     )
 
 
+def no_swaps(pipelines: int) -> Swaps:
+    """Return the plan of a deployment whose caches stay where they are."""
+    return Swaps(
+        swapping=False,
+        slots=1,
+        link=np.zeros(2),
+        shares=np.ones(1),
+        token_kv=np.zeros(1, np.int64),
+        tracks=np.zeros((pipelines, 1, 2), np.int64),
+    )
+
+
 class Plan(NamedTuple):
     """What is to be played; never changed by playing it.
 
@@ -159,7 +202,7 @@ class Plan(NamedTuple):
 
     `marks` are the passes of a batch whose ends are to be told apart,
     ascending.  With `details` every wait is written by itself.  `faults` is
-    what fails.
+    what fails, `swaps` where caches are.
     """
 
     batches: Records
@@ -177,6 +220,7 @@ class Plan(NamedTuple):
     marks: I8
     details: bool
     faults: Faults
+    swaps: Swaps
 
 
 class State(NamedTuple):
@@ -216,6 +260,7 @@ class State(NamedTuple):
     prompts: I8
     busy: I8
     faults: FaultState
+    swaps: SwapState
 
 
 def empty_state(plan: Plan) -> State:
@@ -269,6 +314,19 @@ def empty_state(plan: Plan) -> State:
         prompts=np.full((pipelines, servers, 2), NULL, np.int64),
         busy=np.zeros((pipelines, servers, 2, 3), np.int64),
         faults=_no_failure_yet(plan),
+        swaps=_nothing_swapped(plan),
+    )
+
+
+def _nothing_swapped(plan: Plan) -> SwapState:
+    pipelines, stages, sides = plan.swaps.tracks.shape
+    slots = records(("who", "free", "used"), pipelines * stages * plan.swaps.slots)
+    slots["who"] = NULL
+    slots["used"] = -1
+    channels = records(("free", "busy", "count", "bytes"), pipelines * stages * sides)
+    return SwapState(
+        slots=slots.reshape(pipelines, stages, plan.swaps.slots),
+        channels=channels.reshape(pipelines, stages, sides),
     )
 
 

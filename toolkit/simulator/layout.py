@@ -27,6 +27,9 @@ class Pipeline:
     replicas: tuple[int, ...] = ()
     """Tracks on which each stage's replicas leave; empty where none are made."""
 
+    host: tuple[tuple[int, int], ...] = ()
+    """Tracks of each stage's link to its host, in and out; empty where caches stay."""
+
     @property
     def servers(self) -> tuple[int, ...]:
         """Tracks in the order a pass takes them: stage, link, stage, ..., stage."""
@@ -144,7 +147,7 @@ class Layout:
         left_out: set[str] = set()
         if scenario.deployment.engine is None:
             left_out.update(ENGINE_NAMES)
-        if scenario.failures is None and scenario.deployment.replication == "none":
+        if scenario.failures is None and not scenario.keeps_or_swaps:
             left_out.update(FAULT_NAMES)
         names = {key: name for key, name in enumerate(NAMES) if name not in left_out}
         keys = np.array(list(names), np.int32)
@@ -201,6 +204,20 @@ def _with_links(scenario: Scenario, pipelines: list[Pipeline], first: int) -> La
                 pipeline,
                 replicas=tuple(
                     new_track(machine, f"m{machine:02d} KV replicas out")
+                    for machine in pipeline.machines
+                ),
+            )
+            for pipeline in pipelines
+        ]
+    if scenario.swap_slots:
+        pipelines = [
+            replace(
+                pipeline,
+                host=tuple(
+                    (
+                        new_track(machine, f"m{machine:02d} PCIe in"),
+                        new_track(machine, f"m{machine:02d} PCIe out"),
+                    )
                     for machine in pipeline.machines
                 ),
             )

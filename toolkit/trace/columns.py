@@ -290,6 +290,7 @@ IDLE_CAUSES = (
     "blocked_transfer",  # what comes next was on a link, or waited for one
     "blocked_kv",  # what comes next waited for room for its KV cache
     "head_of_line",  # dejavu only: one that was ready had to let another pass first
+    "swapping",  # the cache of the next microbatch was on its way from the host
     "failed",
     "starting",
 )
@@ -298,8 +299,8 @@ IDLE_CAUSES = (
 ENGINE_NAMES = ("mixed",)
 """Names that only runs with continuous batching have, behind all others."""
 
-FAULT_NAMES = ("lost", "starting", "replica", "restore")
-"""Names that only runs with failures or replicas have, behind all others."""
+FAULT_NAMES = ("lost", "starting", "replica", "restore", "swap_in", "swap_out")
+"""Names that only runs with failures, replicas or swapping have, behind all others."""
 
 NAMES = (
     *("prefill", "decode", "activation", "kv_transfer", "kv_receive", "queued"),
@@ -315,7 +316,8 @@ its end); failed and starting, a machine that is down, until it is noticed and
 until it is back.  On links: activation (between neighbouring stages), kv_transfer (on
 the sending side, with its bytes) and kv_receive (the receiving side of the
 same transfer); replica, what a pass added to a KV cache on its way to the next
-stage's host, and restore, caches on their way back.  On request lanes: queued,
+stage's host, and restore, caches on their way back; swap_in and swap_out,
+between a stage's devices and its own host.  On request lanes: queued,
 prefill, transfer, decode.
 """
 

@@ -7,7 +7,8 @@
 -- meanwhile is the cause.  The first of these that holds: `head_of_line`: another was ready for this
 -- stage and had to let it pass first (dejavu).  `failed`: a machine of the pipeline was down or its
 -- caches were on their way back; on the machine itself `failed` until that is noticed, `starting` until
--- it is back, whether there was work or not.  `blocked_kv`:
+-- it is back, whether there was work or not.  `swapping`: its KV cache was on its way from the host.
+-- `blocked_kv`:
 -- it waited for room for its KV cache.  `blocked_transfer`: its KV cache was on its way, or it waited
 -- for a link.  Then, with nothing in the stage's pipeline: `no_work`: it had not arrived, its
 -- microbatch was still filling up, or there is none; `starved`: its prompt was queueing or running
@@ -250,7 +251,8 @@ SELECT
             END
         WHEN pieces.passed THEN 'head_of_line'
         WHEN pieces.state IN ('failed', 'recovering') THEN 'failed'
-        WHEN pieces.state IN ('kv_room', 'preempted', 'swapped') THEN 'blocked_kv'
+        WHEN pieces.state = 'swapped' THEN 'swapping'
+        WHEN pieces.state IN ('kv_room', 'preempted') THEN 'blocked_kv'
         WHEN pieces.state IN ('transfer', 'link_busy') THEN 'blocked_transfer'
         WHEN pieces.lack = 'empty' AND pieces.state IN ('nobody', 'absent', 'packing')
             THEN 'no_work'
