@@ -189,7 +189,7 @@ _NAMES = {
     "blocked_transfer": "stages waiting for what is on a link (blocked on a transfer)",
     "blocked_kv": "stages waiting for room for KV caches (blocked on KV room)",
     "head_of_line": "stages held for a microbatch that is not ready (head of line)",
-    "swapping": "swapping KV caches",
+    "swapping": "stages waiting for KV caches on their way from the host (swapping)",
     "no_work": "machines with nothing to do (no work)",
     "lost": "work that failures undid",
     "failed": "failed machines",
