@@ -3,7 +3,8 @@
 A failure stops its pipeline in mid-work: whatever is on a server or before it
 is gone.  Nobody knows of a failure before it comes.  Replicas stand in line
 before their stage's sender and land one by one; what has landed when the
-machine fails is what is left.
+machine fails is what is left.  Replicas that nobody needs any more, for all
+was begun anew, are sent to the end: later failures do not stop them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Sending:
     took: int
     passes: int = 0
     attempt: int = 0
+    life: int = 0
+    """How often its pipeline had gone on after a failure when it was made."""
     start: int = 0
     until: int = NEVER
 
@@ -65,6 +68,7 @@ class Trouble:
     back: int = 0
     restoring: deque[tuple[Sender, Sending]] = field(default_factory=deque)
     kept: dict[int, int] = field(default_factory=dict)
+    lives: int = 0
 
 
 class FailingWorld(World):
@@ -202,7 +206,10 @@ class FailingWorld(World):
             volume = self.share(work.batch.prompt_room if work.prompt else token, stage)
             took, passes = self.over_link(volume), work.token + 2
             self.senders[pipe][stage].line.append(
-                Sending("replica", number, volume, took, passes, self.attempts[number])
+                Sending(
+                    *("replica", number, volume, took, passes, self.attempts[number]),
+                    self.troubles[pipe].lives,
+                )
             )
 
     # -- events --------------------------------------------------------------------------------
@@ -240,14 +247,13 @@ class FailingWorld(World):
                 self.stop(server)
             stages = len(self.senders[pipe])
             for each in {stage, (stage - 1) % stages} if stages else ():
-                self.silence(self.senders[pipe][each])
-                self.senders[pipe][each].line.clear()
+                self.silence(self.senders[pipe][each], trouble.lives)
         else:
             trouble.together = True
             trouble.back = max(trouble.back, back)
             for sender in self.senders[pipe]:
                 if sender.working and sender.working.batch is None:
-                    self.silence(sender)
+                    self.silence(sender, trouble.lives)
             trouble.restoring.clear()
             self.agenda = [
                 event for event in self.agenda if event.kind != Kind.RESTORED or event.batch != pipe
@@ -255,10 +261,12 @@ class FailingWorld(World):
         self.agenda.append(Event(trouble.back, Kind.RESTORED, pipe, BACK))
         self.admit(pipe if len(self.queues) > 1 else 0, None)
 
-    def silence(self, sender: Sender) -> None:
-        if sender.working:
+    def silence(self, sender: Sender, life: int) -> None:
+        """Drop what a sender has been given since its pipeline last went on."""
+        if sender.working and sender.working.life == life:
             sender.working.until = self.now
             sender.working = None
+        sender.line = deque(each for each in sender.line if each.life < life)
 
     def stop(self, server: Server) -> None:
         """Take from a server what it is doing, and what waits for it."""
@@ -303,7 +311,8 @@ class FailingWorld(World):
             if own:
                 stages = len(self.senders[pipe])
                 for stage, volume in ((trouble.stage + 1, own), (trouble.stage - 1, before)):
-                    sending = Sending("restore", None, volume, self.over_link(volume))
+                    took, lives = self.over_link(volume), trouble.lives
+                    sending = Sending("restore", None, volume, took, life=lives)
                     trouble.restoring.append((self.senders[pipe][stage % stages], sending))
                 return
         self.go_on(pipe)
@@ -349,6 +358,7 @@ class FailingWorld(World):
                 sender.landed[number] = kept
             self.post(Kind.PASS, batch)
         trouble.since = None
+        trouble.lives += 1
         self.admit(pipe if len(self.queues) > 1 else 0, None)
 
     # -- admission -----------------------------------------------------------------------------

@@ -10,7 +10,8 @@ failed stage's part had reached the next stage's host.
 With replicas the stage's own cache comes back from there, and the stage before
 sends its cache again, whose replica was lost too; one after the other, for
 both enter by the same interface, and after all replicas still under way.  Two
-machines of a pipeline that are down together leave nothing.
+machines of a pipeline that are down together leave nothing.  Where nothing is
+left nobody waits for replicas still under way: they are sent to the end.
 
 Source: the four steps of Strati et al., DejaVu (arXiv 2403.01876), as far as
 summaries tell them; which machine sends at what time is not published.
