@@ -500,8 +500,8 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
                 else:
                     sums[batch, BEHIND_PROMPT] += turn - ready
                     sums[batch, BEHIND_BATCH] += start - turn
-            stage = server // 2 if linked else server
             if swapping and not link:
+                stage = server // 2 if linked else server
                 there = fetch(plan, state, spans, pipe, stage, batch, done, keep)
                 if there > start:
                     if details:
@@ -550,8 +550,10 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
                 span.bytes = volume
                 spans.filled[0] += 1
             if swapping and not link:
+                stage = server // 2 if linked else server
                 write_back(plan, state, spans, pipe, stage, batch, done, ready, keep)
             if replicated and not (link or cut):
+                stage = server // 2 if linked else server
                 replicate(plan, state, spans, pipe, stage, batch, done, ready, keep)
         passes[pipe, place, 0] = batch
         passes[pipe, place, 1] = BEHIND_PROMPT if prompt else BEHIND_BATCH
