@@ -371,14 +371,21 @@ def _await(
     ready: int,
     start: int,
 ) -> None:
-    """Say that the pass before held a stage: it worked there, or waited for its cache."""
-    before = state.pipes[pipe].place
+    """Say why a stage was taken: the pass before worked there, or waited for its cache first."""
+    before, times = state.pipes[pipe].place, state.times[pipe]
+    earlier = times[before - 1 if before > 0 else len(times) - 1, server, 1]
     on, cause = state.passes[pipe, before]
+    since = max(ready, earlier)
+    until = max(min(times[before, server, 0], start), since)
     if plan.details:
         track = plan.tracks[pipe, server]
-        wait_row(waits, batch, ready, start, start - ready, cause, on, track)
+        link = plan.swaps.tracks[pipe, server // 2 if plan.linked else server, 0]
+        wait_row(waits, batch, ready, since, since - ready, cause, on, track)
+        wait_row(waits, batch, since, until, until - since, SWAPPED, on, link)
+        wait_row(waits, batch, until, start, start - until, cause, on, track)
     else:
-        state.sums[batch, cause] += start - ready
+        state.sums[batch, cause] += since - ready + start - until
+        state.sums[batch, SWAPPED] += until - since
 
 
 @inner
