@@ -41,6 +41,8 @@ def scenario_keys() -> Iterator[str]:
     for name, table in schema["properties"].items():
         if "properties" in table:
             yield from _table(name, table)
+        elif name == "failure":
+            yield from _table(name, {**table["items"], "description": table["description"]})
 
 
 def _inner(table: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 import toolkit
 from toolkit import analytics
 from toolkit.trace import store
+from toolkit.trace.columns import name_key
 
 SCENARIO: dict[str, Any] = {
     "schema_version": 1,
@@ -41,6 +42,13 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
         "microbatch_size": 4,
     },
     "engines": {"kind": "pipeline", "batching": "continuous", "data_parallel": 4},
+    "failing": {"kind": "pipeline", "data_parallel": 2, "microbatch_size": 4},
+    "replicated": {"kind": "pipeline", "microbatch_size": 4, "replication": "next_stage"},
+}
+
+FAILURES: dict[str, Any] = {
+    "failures": {"detection_s": 1, "restart_s": 2},
+    "failure": [{"machine": at % 4, "at_s": 2.5 + 2.5 * at} for at in range(4)],
 }
 
 TIMINGS = {"engines": {"kind": "roofline"}}
@@ -61,6 +69,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Path]:
 
 def written(name: str, level: str, place: Path) -> Path:
     parts = {"deployment": DEPLOYMENTS[name], "trace": {"level": level}}
+    parts |= FAILURES if name in ("failing", "replicated") else {}
     timing = TIMINGS.get(name, SCENARIO["timing"])
     scenario = toolkit.load(SCENARIO | parts | {"timing": timing})
     manifest = {
@@ -102,7 +111,9 @@ def test_its_stages_account_for_every_nanosecond(folder: Path) -> None:
     sums = run.sql("SELECT track, sum(dur_ns) FROM stage_time GROUP BY track").fetchall()
     ((makespan,),) = run.sql("SELECT makespan_ns FROM run_totals").fetchall()
     assert {added for _, added in sums} == {makespan}
-    busy = pl.read_parquet(folder / "totals.parquet").group_by("track").agg(pl.sum("busy_ns"))
+    totals = pl.read_parquet(folder / "totals.parquet")
+    down = [name_key("failed"), name_key("starting")]
+    busy = totals.filter(~pl.col("name").is_in(down)).group_by("track").agg(pl.sum("busy_ns"))
     told = run.frame("SELECT track, busy_ns FROM stage_busy")
     joined = told.join(busy, on="track", suffix="_added")
     assert joined.height == told.height

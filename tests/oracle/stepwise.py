@@ -20,7 +20,7 @@ from enum import IntEnum
 from itertools import groupby
 from typing import NamedTuple
 
-from toolkit.simulator.event import Plan
+from toolkit.simulator.event_state import Plan
 
 __all__ = ["Batch", "Span", "Wait", "World"]
 
@@ -29,11 +29,13 @@ class Kind(IntEnum):
     """What may happen at an instant, in the order in which it is taken."""
 
     FINISHED = 0
-    LANDED = 1
-    STAGE_FREE = 2
-    ARRIVED = 3
-    TRANSFER = 4
-    PASS = 5
+    FAILED = 1
+    RESTORED = 2
+    LANDED = 3
+    STAGE_FREE = 4
+    ARRIVED = 5
+    TRANSFER = 6
+    PASS = 7
 
 
 class Span(NamedTuple):
@@ -43,7 +45,7 @@ class Span(NamedTuple):
     dur: int
     track: int
     name: str
-    batch: int
+    batch: int | None
     token: int | None
     step: int | None
     nbytes: int | None
@@ -73,7 +75,8 @@ class Event(NamedTuple):
 class Batch:
     """A microbatch: what it asks for, and what has become of it.
 
-    ``ends`` are the ends of its passes, its prompt's first; ``parts`` those of
+    ``done`` counts the passes it has behind it, its prompt included; ``ends``
+    are the ends of its passes, each as it first came to one; ``parts`` those of
     its KV cache that asked to leave, in that order.
     """
 
@@ -87,12 +90,13 @@ class Batch:
     start: int | None = None
     decode_start: int | None = None
     kv_ready: int | None = None
+    done: int = 0
     ends: list[int] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
-        return len(self.ends) == self.passes + 1
+        return self.done == self.passes + 1
 
 
 @dataclass
@@ -222,9 +226,9 @@ class World:
 
     def play(self) -> World:
         """Go from instant to instant until nothing more is to come."""
-        while instants := list(self.instants()):
+        while not self.over() and (instants := list(self.instants())):
             self.now = min(instants)
-            while True:
+            while not self.over():
                 if self.settle():
                     continue
                 due = [event for event in self.agenda if event.time == self.now]
@@ -234,6 +238,10 @@ class World:
                 self.agenda.remove(event)
                 self.take(event)
         return self
+
+    def over(self) -> bool:
+        """Return whether what is still to come is of no interest."""
+        return False
 
     def instants(self) -> Iterator[int]:
         """Yield the times at which something is to happen."""
@@ -291,9 +299,9 @@ class World:
         )
         self.blame(server, work)
         server.past.append(Stay(batch.number, work.prompt, self.now, server.until))
-        if work.place == 0 and work.prompt:
+        if work.place == 0 and work.prompt and batch.start is None:
             batch.start = self.now
-        if work.place == 0 and work.token == 0 and not work.prompt:
+        if work.place == 0 and work.token == 0 and batch.decode_start is None:
             batch.decode_start = self.now
         if work.prompt and not server.link:
             self.make_cache(work)
@@ -345,7 +353,9 @@ class World:
             work.place, work.ready = place + 1, self.now
             pipeline.servers[place + 1].queue.append(work)
             return
-        batch.ends.append(self.now)
+        batch.done += 1
+        if batch.done > len(batch.ends):
+            batch.ends.append(self.now)
         if batch.finished:
             self.post(Kind.FINISHED, batch)
         elif not (self.plan.split and work.prompt):
@@ -471,8 +481,8 @@ class World:
     def enter(self, batch: Batch) -> None:
         """A batch goes for its next pass: it queues before the first server."""
         assert batch.pipe is not None
-        prompt = not batch.ends
-        work = Pass(batch, prompt, len(batch.ends) - 1, self.steps, self.now)
+        prompt = batch.done == 0
+        work = Pass(batch, prompt, batch.done - 1, self.steps, self.now)
         self.steps += 1
         self.pipelines[batch.pipe].servers[0].queue.append(work)
 

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from toolkit.scenario.model import (
     Arrivals,
     Deployment,
+    Failure,
+    Failures,
     FixedTiming,
     Hardware,
     Lengths,
@@ -253,6 +255,39 @@ def dejavu(draw: st.DrawFn) -> Scenario:
         ),
         FixedTiming(prompt_s, token_s, times(0, 3) if kind == "disaggregated" else 0.0),
     )
+
+
+def of_time_s(timing: Timing) -> float:
+    """Return about as long as a prompt takes on a stage, s."""
+    if isinstance(timing, FixedTiming):
+        return timing.prompt_s
+    assert isinstance(timing, TableTiming)
+    return timing.prompt_s[0]
+
+
+@st.composite
+def failing(draw: st.DrawFn) -> Scenario:
+    """Pipelines whose machines fail at stated times, in every phase of their work, or at random."""
+    made = draw(event("pipeline"))
+    unit_s = of_time_s(made.timing) / 6
+    machines = made.hardware.machines
+
+    def units(least: int, most: int) -> float:
+        return draw(counts(least, most)) * unit_s
+
+    listed = tuple(
+        Failure(draw(counts(0, machines - 1)), units(0, 120), units(0, 6), units(1, 30))
+        for _ in range(draw(counts(1, 4)))
+    )
+    failures = Failures(scheduled=tuple(sorted(listed, key=lambda each: each.at_s)))
+    if draw(st.booleans()):
+        up_s = 400 * MOST_TOKENS * unit_s
+        failures = replace(
+            failures, mtbf_s=up_s, detection_s=units(0, 6), restart_s=units(1, 30), seed=3
+        )
+    deep = machines > made.deployment.data_parallel
+    kept: Any = draw(st.sampled_from(["none", "next_stage"])) if deep else "none"
+    return replace(made, failures=failures, deployment=replace(made.deployment, replication=kept))
 
 
 def pipelines() -> st.SearchStrategy[Scenario]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import deployments
 import numpy as np
+from failing import FailingWorld
 from hypothesis import given, settings
 from played import Played, gathered, name_of, or_none, play
 from published import PROMPT, Span, baseline, disaggregated
@@ -15,6 +16,7 @@ from stepwise import World
 from toolkit.scenario.model import FixedTiming, Scenario, Trace
 from toolkit.simulator import simulate
 from toolkit.simulator.batches import Batches, pack, plan
+from toolkit.simulator.failures import upcoming
 from toolkit.simulator.layout import lay_out
 from toolkit.trace.columns import NULL
 from toolkit.workload import Requests, build
@@ -111,10 +113,28 @@ def test_event_is_what_the_stepwise_world_does(scenario: Scenario) -> None:
 
     run = gathered(simulate(scenario, requests))
 
+    assert_alike(run, world, batches, requests)
+
+
+def assert_alike(run: Played, world: World, batches: Batches, requests: Requests) -> None:
     assert requests_of(run) == sorted(expected_requests(world, batches, requests))
     assert spans_of(run) == sorted(expected_spans(world, batches))
     assert waits_of(run) == sorted(expected_waits(world, batches), key=str)
     assert totals_of(run) == expected_totals(world)
+
+
+@given(deployments.failing())
+@settings(max_examples=100, deadline=None)
+def test_failing_machines_do_what_they_do_in_the_stepwise_world(scenario: Scenario) -> None:
+    requests = build(scenario)
+    layout = lay_out(scenario)
+    batches = pack(scenario, requests)
+    failures, start = upcoming(scenario.failures, layout, 200)
+    told = plan(scenario, layout, batches, requests)
+    told = told._replace(faults=told.faults._replace(failures=failures, start=start))
+    world = FailingWorld(told).play()
+
+    assert_alike(gathered(simulate(scenario, requests)), world, batches, requests)
 
 
 REQUEST_TIMES = (
@@ -162,7 +182,8 @@ def expected_spans(world: World, batches: Batches) -> Iterator[tuple[object, ...
     for span in world.spans:
         numbers = (span.token, span.step, span.nbytes)
         nulls = (NULL if number is None else number for number in numbers)
-        yield span.ts, span.dur, span.track, span.name, int(batches.lead[span.batch]), *nulls
+        lead = NULL if span.batch is None else int(batches.lead[span.batch])
+        yield span.ts, span.dur, span.track, span.name, lead, *nulls
 
 
 def waits_of(run: Played) -> list[tuple[object, ...]]:

@@ -67,6 +67,7 @@ _DOING = {
     "waiting": "with an empty pipeline",
     "finished": "with nothing left to do",
     "swapping": "swapping KV caches",
+    "lost": "at work that failures undid",
     "failed": "failed",
     "starting": "starting up",
     "unexplained": "idle for no stated reason",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.report import (
     cache_figures,
     endings,
+    failing,
     figures,
     ledger_figures,
     limits,
@@ -97,6 +98,7 @@ def content(
 ) -> Document:
     """Return the report on `findings` and what came of assertions; draws the figures."""
     ended = endings.cells(findings)
+    failures = list(failing.blocks(findings)) if failing.told(findings) else []
     with style.look():
         sections = [
             Section("Answer", list(_answer(findings))),
@@ -106,6 +108,7 @@ def content(
             *_section("Limits", limits.blocks(findings), findings["goodput"].height),
             *_section("Tenants", limits.tenants(findings), findings["tenant_summary"].height),
             *_section("Outcomes", endings.blocks(findings), len(ended)),
+            *([Section("Failures", failures)] if failures else []),
             Section("Why", list(_why(findings))),
             Section("Where the time went", list(_time(findings))),
             Section("Cost", list(_cost(findings))),
@@ -127,6 +130,8 @@ def _section(title: str, blocks: Iterator[Block], shown: int = 1) -> Iterator[Se
 
 def _answer(findings: Findings) -> Iterator[Block]:
     yield Paragraph(findings.answer()[0], "lead")
+    if said := failing.lines(findings):
+        yield Lines(said)
     if unequal := findings.unequal_work():
         yield Paragraph(unequal, "note")
     yield _headline(findings)
@@ -486,13 +491,12 @@ def _transfers(findings: Findings) -> Iterator[Block]:
     if not moved:
         yield Paragraph("Nothing moved over a link.", "note")
         return
-    kinds = {"kv_transfer": "KV cache", "activation": "activations"}
     yield Table(
         ["", "what", "transfers", "volume", "link time", "mean", "mean rate", "busiest link"],
         [
             [
                 findings.labels[str(row["run"])],
-                kinds[row["name"]],
+                words.TRANSFERS[row["name"]],
                 f"{row['transfers']:,}",
                 words.bytes_of(row["bytes"]),
                 words.seconds(row["busy_s"]),

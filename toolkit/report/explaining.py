@@ -189,8 +189,9 @@ _NAMES = {
     "blocked_transfer": "stages waiting for what is on a link (blocked on a transfer)",
     "blocked_kv": "stages waiting for room for KV caches (blocked on KV room)",
     "head_of_line": "stages held for a microbatch that is not ready (head of line)",
-    "swapping": "swapping KV caches",
+    "swapping": "stages waiting for KV caches on their way from the host (swapping)",
     "no_work": "machines with nothing to do (no work)",
+    "lost": "work that failures undid",
     "failed": "failed machines",
     "starting": "machines starting up",
     "bubble": "pipeline bubbles (their kinds need trace level full)",
@@ -227,7 +228,9 @@ _BECAUSE = {
     "{role_share} of their time.",
     "no_work": "Requests come slower than {role} serve them, or the last ones are out: "
     "{role_share} of their time there is nothing in the pipeline and nothing on its way to it.",
-    "failed": "Machines are down {role_share} of the time of {role}.",
+    "lost": "Failures undid what {role} had done in {role_share} of their time.",
+    "failed": "Machines of their pipeline are down, or its caches on their way back, "
+    "{role_share} of the time of {role}.",
     "starting": "Machines are starting {role_share} of the time of {role}.",
     "bubble": "A pass through a stage takes {prefill} for a prompt and {decode} for a token, and "
     "{in_flight} microbatches are in flight for {stages} stages.",
@@ -253,6 +256,7 @@ _CHANGE = {
     "swapping": "More device memory or smaller microbatches would change it",
     "no_work": "Fewer machines, requests spread more evenly over them, or more requests would "
     "change it",
+    "lost": 'Replicas of the KV cache (deployment.replication = "next_stage") would change it',
     "failed": "Faster detection and recovery, or a spare machine, would change it",
     "starting": "Keeping machines warm would change it",
     "bubble": "Trace level full would tell its kinds apart",

@@ -48,6 +48,9 @@ MANY = 16
 """Stages of a run beyond which rows get thinner."""
 
 
+DOWN = ("lost", "failed", "starting")
+"""What failures make of a stage: work undone, and a machine that is down."""
+
 DARK = frozenset(
     {"prefill", "decode", "mixed", "work", "other", "transfer", "behind_prompt", "failed"}
 )
@@ -72,7 +75,7 @@ def timeline(
     ]
     parts = [
         part
-        for part in ("prefill", "decode", "mixed", "other", "kv_transfer", "bubble")
+        for part in ("prefill", "decode", "mixed", "other", *DOWN, "kv_transfer", "bubble")
         if part in bars["name"].to_list() or (part == "bubble" and pipelines.height)
     ]
     length = max(until - since for since, until in spans.values())
@@ -110,7 +113,7 @@ def _timeline_panel(axes: Axes, bars: Rows, pipelines: Rows, stages: Sequence[st
         ],
         PART_COLOURS["bubble"],
     )
-    for part in ("decode", "prefill", "mixed", "kv_transfer", "other"):
+    for part in ("decode", "prefill", "mixed", "kv_transfer", "other", *DOWN):
         boxes: dict[bool, list[tuple[float, float, float, float]]] = {True: [], False: []}
         for bar in bars:
             if _part(bar["name"]) == part:
@@ -135,7 +138,7 @@ def _stages_of(bars: pl.DataFrame, pipelines: pl.DataFrame) -> list[str]:
 
 def _worked(bars: pl.DataFrame, rows: int, span: tuple[float, float]) -> float:
     """Return the share of the shown time of a run's stages that is work."""
-    work = bars.filter(bars["name"] != "kv_transfer")
+    work = bars.filter(~bars["name"].is_in(("kv_transfer", *DOWN)))
     stages = rows - bars.filter(bars["name"] == "kv_transfer")["stage_name"].n_unique()
     return float(work["busy_s"].sum()) / (max(stages, 1) * (span[1] - span[0]) or 1)
 
@@ -336,11 +339,12 @@ def rows_height(rows: int) -> float:
 
 
 def _part(name: str) -> str:
-    return name if name in ("prefill", "decode", "mixed", "kv_transfer") else "other"
+    return name if name in ("prefill", "decode", "mixed", *DOWN, "kv_transfer") else "other"
 
 
 def _part_entries(parts: Sequence[str]) -> list[tuple[str, str]]:
-    return [(words.PARTS.get(part, "KV cache on a link"), PART_COLOURS[part]) for part in parts]
+    known = words.LEDGER | words.PARTS | {"kv_transfer": "KV cache on a link"}
+    return [(known[part], PART_COLOURS[part]) for part in parts]
 
 
 def _summed(rows: Rows, names: Mapping[str, str], column: str, scale: float) -> dict[str, float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit import analytics
 from toolkit.analytics.replicated import replications_beside
-from toolkit.report import words
+from toolkit.report import failing, words
 from toolkit.report.explaining import Explanation, explained
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ TABLES = (
     "timeline",
     "timeline_pipelines",
 )
-"""Views a report reads, each saved beside it as a table of that name."""
+"""Views a report reads, each saved beside it as a table of that name; `reliability` too, where
+anything failed."""
 
 REPLICATED = ("replication_summary", "replication_differences")
 """Views over all replications of the runs shown, those that are traces beside them included."""
@@ -193,6 +194,9 @@ def _find(runs: tuple[Run, ...]) -> Findings:
             for view in TABLES
         }
         frames |= {view: together.frame(f"FROM {view}") for view in REPLICATED}
+        reliability = together.frame("FROM reliability")
+    if failing.happened(reliability):
+        frames["reliability"] = reliability
     if beside := replications_beside(stores):
         with analytics.open([*folders, *beside]) as replicated:
             frames |= {view: replicated.frame(f"FROM {view}") for view in REPLICATED}
@@ -293,6 +297,7 @@ def _occupation(findings: Findings, run: str, label: str) -> str:
                 ("decode_share", "decode"),
                 ("mixed_share", "both at once"),
                 ("other_share", "other work"),
+                ("lost_share", "work that failures undid"),
                 ("bubble_share", "in bubbles"),
                 ("waiting_share", "waiting for requests"),
                 ("finished_share", "with nothing left to do"),

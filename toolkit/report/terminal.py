@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from toolkit.report import endings, load, replicated, words
+from toolkit.report import endings, failing, load, replicated, words
 from toolkit.report.findings import Findings, find
 from toolkit.report.limits import LIMITS
 from toolkit.report.outcomes import Outcome
@@ -30,6 +30,7 @@ _CELLS = {
     "decode": ("▓", "blue"),
     "mixed": ("▚", "magenta"),
     "other": ("▒", "green"),
+    "lost": ("×", "red"),
     "bubble": ("░", "red"),
     "waiting": ("·", "bright_black"),
     "finished": (" ", "bright_black"),
@@ -62,6 +63,8 @@ def terminal(runs: Sequence[Run], console: Console, *, outcomes: Sequence[Outcom
         console.print(Text(findings.question(), style="italic"))
     console.print()
     console.print(Text(findings.answer()[0]))
+    for label, sentence in failing.lines(findings):
+        console.print(Text(f"{label}: {sentence}"))
     if unequal := findings.unequal_work():
         console.print(Text(unequal, "yellow"))
     console.print()
@@ -265,7 +268,7 @@ def _stages(findings: Findings) -> RenderableType | None:
     key = Text()
     used = findings["utilisation"]
     for part, (cell, colour) in _CELLS.items():
-        if cell.strip() and (part != "other" or used["other_s"].sum()):
+        if cell.strip() and (part not in ("other", "lost") or used[f"{part}_s"].sum()):
             key.append(cell, colour).append(f" {words.PARTS[part]}   ", "dim")
     return Group(table, key)
 
@@ -285,7 +288,7 @@ def _transfers(findings: Findings) -> RenderableType:
             table.add_row(Text(f"{label} ({links})" if links else label, "italic"))
         for row in these:
             table.add_row(
-                {"kv_transfer": "  KV cache", "activation": "  activations"}[row["name"]],
+                f"  {words.TRANSFERS[row['name']]}",
                 words.bytes_of(row["bytes"]),
                 words.seconds(row["mean_transfer_s"]),
                 words.amount(row["mean_gbit_per_s"]),

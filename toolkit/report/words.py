@@ -29,6 +29,7 @@ PARTS = {
     "decode": "decode",
     "mixed": "prefill and decode at once",
     "other": "other work",
+    "lost": "lost to failures",
     "bubble": "bubble",
     "waiting": "waiting for requests",
     "finished": "nothing left to do",
@@ -51,6 +52,7 @@ LEDGER = {
     "bubble": "bubble",
     "blocked_transfer": "waiting for a link",
     "blocked_kv": "no KV room",
+    "lost": "work lost to failures",
     "failed": "failed",
     "starting": "starting",
     "waiting": "empty pipeline",
@@ -77,6 +79,17 @@ CAUSES = {
     "unsplit": "not split further",
 }
 """Parts of a request's time, in the order in which they are shown."""
+
+
+TRANSFERS = {
+    "kv_transfer": "KV cache",
+    "activation": "activations",
+    "replica": "KV replicas",
+    "restore": "KV cache brought back",
+    "swap_in": "KV caches swapped in",
+    "swap_out": "KV caches swapped out",
+}
+"""What moves over links."""
 
 
 def amount(value: float | None, digits: int = 3) -> str:

@@ -17,6 +17,8 @@ from toolkit.scenario.model import (
     Degree,
     Deployment,
     Engine,
+    Failure,
+    Failures,
     FixedTiming,
     Hardware,
     Lengths,
@@ -38,7 +40,7 @@ from toolkit.scenario.model import (
     Workload,
 )
 from toolkit.scenario.resolve import FROM_ENTRY
-from toolkit.units import BITS_PER_BYTE, GB, MS_PER_S, TERA, US_PER_S
+from toolkit.units import BITS_PER_BYTE, GB, HOUR_S, MS_PER_S, TERA, US_PER_S
 
 if TYPE_CHECKING:
     from toolkit.recordings import Recording
@@ -82,6 +84,7 @@ def build(
         if "replications" in document
         else None,
         capacity=_capacity(document["capacity"]) if "capacity" in document else None,
+        failures=_failures(document),
         assertions=tuple(Assertion(**each) for each in document.get("assert", ())),
         file=file,
         token_pool=token_pool,
@@ -156,6 +159,7 @@ def _hardware(table: Table) -> Hardware:
         price_usd_per_hour=None if price is None else float(price),
         link=_link(table["link"]) if "link" in table else None,
         links=table["links"],
+        host_link=_link(table["host_link"]) if "host_link" in table else None,
     )
 
 
@@ -212,6 +216,8 @@ def _deployment(table: Table) -> Deployment:
             "microbatches_in_flight",
             "router",
             "transfer",
+            "replication",
+            "swapping",
         )
         if key in table
     }
@@ -465,6 +471,29 @@ def _capacity(table: Table) -> Capacity:
 
 def _float(value: float | None) -> float | None:
     return None if value is None else float(value)
+
+
+def _failures(document: Table) -> Failures | None:
+    """Return what fails; what a failure does not say of itself, ``[failures]`` says of all."""
+    table, listed = document.get("failures", {}), document.get("failure", ())
+    mtbf_h = table.get("mtbf_h")
+    if mtbf_h is None and not listed:
+        return None
+    usual = {key: float(table.get(key, 0.0)) for key in ("detection_s", "restart_s")}
+    scheduled = tuple(
+        Failure(
+            machine=each["machine"],
+            at_s=float(each["at_s"]),
+            **{key: float(each.get(key, usual[key])) for key in usual},
+        )
+        for each in listed
+    )
+    return Failures(
+        scheduled=tuple(sorted(scheduled, key=lambda each: (each.at_s, each.machine))),
+        mtbf_s=None if mtbf_h is None else mtbf_h * HOUR_S,
+        seed=table.get("seed", document["workload"]["seed"]),
+        **usual,
+    )
 
 
 def _slo(table: Table) -> Slo:

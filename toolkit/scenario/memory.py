@@ -136,7 +136,7 @@ def _exact(
     prompt, output = longest_tokens(scenario.workload.lengths, scenario.workload.entries)
     tokens = prompt if role == "prompt" else prompt + output
     batch = scenario.deployment.microbatch_size
-    in_flight = scenario.deployment.microbatches_in_flight or stages
+    in_flight = scenario.swap_slots or scenario.deployment.microbatches_in_flight or stages
     for stage, layers in enumerate(stage_layers(model.layers, stages)):
         share = layers / model.layers
         weights = model.weights_bytes * share

@@ -25,6 +25,8 @@ __all__ = [
     "Degree",
     "Deployment",
     "Engine",
+    "Failure",
+    "Failures",
     "FixedTiming",
     "Hardware",
     "Lengths",
@@ -136,6 +138,8 @@ class Hardware:
     price_usd_per_hour: float | None = None
     link: Link | None = None
     links: Literal["per_nic", "shared"] = "per_nic"
+    host_link: Link | None = None
+    """Between each device and its host's memory, one direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +212,10 @@ class Deployment:
     kv_buffer_bytes: float = 0.0
     """Room for KV caches beside the token machines' device memory."""
     memory_fit: Literal["exact", "dejavu", "off"] = "exact"
+    replication: Literal["none", "next_stage"] = "none"
+    """Where a stage's KV cache is kept once more, for the case that its machine fails."""
+    swapping: bool = False
+    """Whether the hosts keep all KV caches and the devices a few."""
     engine: Engine | None = None
     """How each replica batches; there where ``batching`` is ``continuous``."""
 
@@ -481,6 +489,34 @@ Timing = FixedTiming | TableTiming | RooflineTiming
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """A machine that fails at a stated time.
+
+    Noticed after ``detection_s``, back ``restart_s`` after that.
+    """
+
+    machine: int
+    at_s: float
+    detection_s: float
+    restart_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Which machines fail, and when: at stated times, at random, or both.
+
+    With ``mtbf_s`` each machine fails by itself, after exponentially
+    distributed times of that mean since it was last up; None: never at random.
+    """
+
+    scheduled: tuple[Failure, ...] = ()
+    mtbf_s: float | None = None
+    detection_s: float = 0.0
+    restart_s: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """How much of a run is kept, and which renderings are made of it."""
 
@@ -559,6 +595,7 @@ class Scenario:
     slo: Slo | None = None
     replications: Replications | None = None
     capacity: Capacity | None = None
+    failures: Failures | None = None
     assertions: tuple[Assertion, ...] = ()
     file: Path | None = field(default=None, compare=False)
     token_pool: TokenPool | None = None
@@ -577,6 +614,23 @@ class Scenario:
     def run_name(self) -> str:
         """Folder of the run below traces/ and reports/: `name` or `name-variant`."""
         return self.name if self.variant is None else f"{self.name}-{self.variant}"
+
+    @property
+    def swap_slots(self) -> int:
+        """KV caches on a stage's devices with swapping: 2, or 1 at depth 2; 0: all of them.
+
+        Where no more microbatches are in flight than that, none is swapped.
+        """
+        if not self.deployment.swapping:
+            return 0
+        slots = 2 if self.token_stages > 2 else 1
+        in_flight = self.deployment.microbatches_in_flight or self.token_stages
+        return slots if in_flight > slots else 0
+
+    @property
+    def keeps_or_swaps(self) -> bool:
+        """Whether KV caches are on hosts too."""
+        return self.deployment.replication != "none" or bool(self.swap_slots)
 
     @property
     def prompt_stages(self) -> int:

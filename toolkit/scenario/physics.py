@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from toolkit.scenario import demand
 from toolkit.scenario import engine_physics as engine
+from toolkit.scenario import fault_physics as faults
 from toolkit.scenario.demand import LONGEST_S, served_entries
 from toolkit.scenario.memory import StageFit, fit, longest_tokens
 from toolkit.scenario.model import FixedTiming, RooflineTiming, Scenario, TableTiming
@@ -354,6 +355,7 @@ _COUNTS: tuple[Check, ...] = (
     _rates_ascend,
     demand.of_counts,
     *engine.COUNTS,
+    *faults.COUNTS,
 )
 _WORK: tuple[Check, ...] = (
     _discipline_goes,
@@ -365,5 +367,6 @@ _WORK: tuple[Check, ...] = (
     _transfers_are_possible,
     _memory_check_is_possible,
     *engine.WORK,
+    *faults.WORK,
 )
 _ROOM: tuple[Check, ...] = (_clock_holds_the_run, _model_fits, *engine.ROOM)

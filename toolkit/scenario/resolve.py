@@ -74,6 +74,7 @@ _SELF_SUFFICIENT: Mapping[KeyPath, tuple[str, ...]] = {
     ("hardware", "machine"): ("device", "devices_per_machine", "memory_gb_per_machine"),
     ("hardware", "token", "machine"): ("device", "devices_per_machine", "memory_gb_per_machine"),
     ("hardware", "link", "name"): ("gbit_per_s",),
+    ("hardware", "host_link", "name"): ("gbit_per_s",),
     ("timing", "name"): ("batch_sizes", "prompt_ms", "token_ms"),
 }
 """Figures beside which a name is a label, and need not be in the catalog."""
@@ -88,6 +89,7 @@ _LOOKUPS: Mapping[KeyPath, Callable[[str], object]] = {
     ("hardware", "token", "machine"): catalog.machine,
     ("hardware", "token", "device"): catalog.device,
     ("hardware", "link", "name"): catalog.link,
+    ("hardware", "host_link", "name"): catalog.link,
     ("workload", "lengths", "name"): catalog.length_table,
     ("workload", "arrivals", "name"): catalog.interarrival_table,
     ("timing", "name"): catalog.timing_table,
@@ -284,11 +286,13 @@ def _arrivals_are_said(recording: Recording, workload: Mapping[str, Any]) -> Ite
 
 
 def _long_form(user: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document with ``link = "name"`` written as a table."""
-    link = value_at(user, ("hardware", "link"))
-    if not isinstance(link, str):
-        return dict(user)
-    return {**user, "hardware": {**user["hardware"], "link": {"name": link}}}
+    """Return the document with ``link = "name"`` written as a table, and ``host_link`` so too."""
+    named = {
+        key: {"name": link}
+        for key in ("link", "host_link")
+        if isinstance(link := value_at(user, ("hardware", key)), str)
+    }
+    return {**user, "hardware": {**user["hardware"], **named}} if named else dict(user)
 
 
 def _catalog_layer(user: Mapping[str, Any]) -> Layer:
@@ -308,6 +312,7 @@ def _catalog_layer(user: Mapping[str, Any]) -> Layer:
         (("hardware", "machine"), "machine"),
         (("hardware", "token", "machine"), "machine"),
         (("hardware", "link", "name"), "link"),
+        (("hardware", "host_link", "name"), "link"),
     ):
         entry = _entry(kind, value_at(user, path))
         for key, name in FROM_ENTRY[kind].items() if entry else ():

@@ -13,14 +13,25 @@ from toolkit.costs.links import transfer_s
 from toolkit.costs.memory import stage_layers
 from toolkit.costs.timing import prompt_stage_s, token_stage_s
 from toolkit.scenario.model import FixedTiming, Link, Model, Scenario
-from toolkit.simulator.event import BATCH_FIELDS, PART_FIELDS, PIPE_FIELDS, WORK_FIELDS, Plan
+from toolkit.simulator.event_state import (
+    BATCH_FIELDS,
+    PART_FIELDS,
+    PIPE_FIELDS,
+    WORK_FIELDS,
+    Faults,
+    Plan,
+    Swaps,
+    no_faults,
+    no_swaps,
+)
+from toolkit.simulator.failures import upcoming
 from toolkit.simulator.kernel import Records, records
 from toolkit.simulator.layout import Layout
 from toolkit.trace.columns import NULL
 from toolkit.units import NS_PER_S, ns
 from toolkit.workload.requests import Requests
 
-__all__ = ["Batches", "pack", "plan"]
+__all__ = ["FAILURES_AT_FIRST", "Batches", "pack", "plan"]
 
 I8 = npt.NDArray[np.int64]
 
@@ -149,6 +160,52 @@ def plan(scenario: Scenario, layout: Layout, batches: Batches, requests: Request
         nic_tracks=np.array(layout.interfaces, np.int64),
         marks=marks,
         details=scenario.trace.level != "requests",
+        faults=_faults(scenario, layout, batches),
+        swaps=_swaps(scenario, layout, batches),
+    )
+
+
+FAILURES_AT_FIRST = 16
+"""Random failures of each machine that are drawn before any is asked for."""
+
+
+def _faults(scenario: Scenario, layout: Layout, batches: Batches) -> Faults:
+    """Return what fails and what is kept for that case."""
+    faults = no_faults(len(batches), len(layout.pipelines))
+    link, model = scenario.hardware.link, scenario.model
+    failures, start = upcoming(scenario.failures, layout, FAILURES_AT_FIRST)
+    stages = max(len(pipeline.stages) for pipeline in layout.pipelines)
+    faults = faults._replace(
+        failing=scenario.failures is not None,
+        failures=failures,
+        start=start,
+        tracks=np.zeros((len(layout.pipelines), stages), np.int64),
+    )
+    if scenario.deployment.replication == "none" or link is None or model is None:
+        return faults
+    return faults._replace(
+        replicated=True,
+        link=np.array([link.bytes_per_s, link.latency_s]),
+        shares=np.array(stage_layers(model.layers, stages)) / model.layers,
+        token_kv=_kv_bytes(model, batches.size).astype(np.int64),
+        tracks=np.array([pipeline.replicas for pipeline in layout.pipelines], np.int64),
+    )
+
+
+def _swaps(scenario: Scenario, layout: Layout, batches: Batches) -> Swaps:
+    """Return where caches are; a stage's devices have a link to the host each."""
+    link, model, slots = scenario.hardware.host_link, scenario.model, scenario.swap_slots
+    if not slots or link is None or model is None:
+        return no_swaps(len(layout.pipelines))
+    stages = scenario.token_stages
+    devices = scenario.hardware.devices_per_machine or 1
+    return Swaps(
+        swapping=True,
+        slots=slots,
+        link=np.array([devices * link.bytes_per_s, link.latency_s]),
+        shares=np.array(stage_layers(model.layers, stages)) / model.layers,
+        token_kv=_kv_bytes(model, batches.size).astype(np.int64),
+        tracks=np.array([pipeline.host for pipeline in layout.pipelines], np.int64),
     )
 
 
@@ -294,7 +351,12 @@ def _capacity(scenario: Scenario, layout: Layout) -> I8:
     The stage with the least memory left beside its weights decides.
     """
     model, memory = scenario.model, scenario.hardware.memory_bytes
-    if model is None or memory is None or scenario.deployment.memory_fit != "exact":
+    if (
+        model is None
+        or memory is None
+        or scenario.deployment.memory_fit != "exact"
+        or scenario.swap_slots
+    ):
         return np.full(len(layout.pipelines), NO_LIMIT, np.int64)
 
     def room(stages: int) -> float:

@@ -14,205 +14,86 @@ batch first, then lower part first.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
+from toolkit.simulator.event_faults import (
+    LOST,
+    await_failures,
+    fail,
+    lost,
+    may_resume,
+    recover,
+    replicate,
+    resume,
+    undo,
+)
+from toolkit.simulator.event_state import (
+    ARRIVED,
+    BATCH_MASK,
+    BATCH_SHIFT,
+    FAILED,
+    FINISHED,
+    KIND_SHIFT,
+    LANDED,
+    PART_MASK,
+    PASS,
+    RESTORED,
+    STAGE_FREE,
+    TRANSFER,
+    WHOLE,
+    Plan,
+    State,
+    empty_state,
+    schedule,
+)
+from toolkit.simulator.event_swap import fetch, settled, write_back
 from toolkit.simulator.kernel import (
     BEHIND_BATCH,
     BEHIND_PROMPT,
     DECODE,
-    I8,
     KV_ROOM,
     KV_TRANSFER,
     LINK_BUSY,
     NOBODY,
     PREFILL,
     QUEUE,
-    Records,
+    SWAPPED,
     Rows,
     compiled,
     heap_pop,
     heap_push,
     inner,
-    records,
     wait_row,
     walk_back,
 )
 from toolkit.trace.columns import NULL, name_key
 
-__all__ = [
-    "BATCH_FIELDS",
-    "PART_FIELDS",
-    "PIPE_FIELDS",
-    "WORK_FIELDS",
-    "Plan",
-    "State",
-    "advance",
-    "margin",
-    "new_state",
-]
-
-FINISHED, LANDED, STAGE_FREE, ARRIVED, TRANSFER, PASS = np.arange(6)
-WHOLE = np.int64(0)
-"""Part of an event that is about a whole batch; and the queue where there is one."""
-
-KIND_SHIFT = 44
-BATCH_SHIFT = 12
-BATCH_MASK = (1 << (KIND_SHIFT - BATCH_SHIFT)) - 1
-PART_MASK = (1 << BATCH_SHIFT) - 1
+__all__ = ["Plan", "State", "advance", "margin", "new_state", "supply"]
 
 ACTIVATION = np.int64(name_key("activation"))
 KV_SENT = np.int64(name_key("kv_transfer"))
 KV_RECEIVED = np.int64(name_key("kv_receive"))
-CAUSES = 1 + max(QUEUE, BEHIND_PROMPT, BEHIND_BATCH, LINK_BUSY)
-
-PILE = 64
-"""Prompts that pile up before a slower one's stage and are still told apart."""
-
-BATCH_FIELDS = ("ready", "passes", "prompt_room", "room", "first_mark", "end_mark")
-"""Of each batch: when it is ready to enter; decode passes after its prompt;
-bytes of KV cache it takes on the prompt side and where it decodes; its marks."""
-
-PART_FIELDS = ("stage", "out", "into", "first", "last", "layers")
-"""Of each part of a KV cache: the prompt stage that makes it, the interfaces it
-leaves and enters by, and the layers it holds of the stage's."""
-
-WORK_FIELDS = ("ns", "tail_ns", "bytes")
-"""Of each batch and part: time on the link, time of its last layer there, volume."""
-
-PIPE_FIELDS = ("limit", "capacity")
-"""Of each pipeline: batches at once, and bytes of KV cache."""
-
-
-class Plan(NamedTuple):
-    """What is to be played; never changed by playing it.
-
-    `service` (batches, 4) is ns on a stage and on the link behind it: prompt,
-    prompt link, token, token link; `moved` (batches, 2) bytes over such a link
-    by a prompt and by a token pass.  `queues` (batches,) are batches in order
-    of entry, `queue_start` (queues + 1,) where each queue begins.
-
-    `tracks` (pipelines, servers) are stages, with links in turn where
-    `linked`, NULL beyond the last.  With `split`, pipeline 0 takes prompts
-    and pipeline 1 tokens; else each takes both.
-
-    `marks` are the passes of a batch whose ends are to be told apart,
-    ascending.  With `details` every wait is written by itself.
-    """
-
-    batches: Records
-    service: I8
-    moved: I8
-    queues: I8
-    queue_start: I8
-    pipes: Records
-    tracks: I8
-    linked: bool
-    split: bool
-    parts: Records
-    part_work: I8
-    nic_tracks: I8
-    marks: I8
-    details: bool
-
-
-class State(NamedTuple):
-    """State between two calls of :func:`advance`, and in the end the outcome.
-
-    `run` is one record: the time, passes so far, and the ends of the line of
-    batches `waiting` to decode.  `batches` has what became of each so far
-    (`landing_...`: the part of its KV cache that arrives last), `mark_ns` when
-    each mark was passed, `sums` (batches, causes) waits not yet written.
-
-    `heap` and `heap_size` are the events to come.  `queues` says who is next
-    and why it stands; `pipes` what is in each pipeline; `nics` each network
-    interface.  The last passes of each pipeline are remembered in a ring of
-    places: `passes` (pipelines, places, 2) whose and which, `times`
-    (pipelines, places, servers, 2) from when to when; `prompts` (pipelines,
-    servers, 2) are the times of the last prompt pass.
-
-    `busy` (pipelines, servers, 2, 3): ns, count and bytes by phase.
-    """
-
-    run: Records
-    batches: Records
-    mark_ns: I8
-    sums: I8
-    stage_began: I8
-    heap: I8
-    heap_size: I8
-    queues: Records
-    pipes: Records
-    nics: Records
-    waiting: I8
-    passes: I8
-    times: I8
-    prompts: I8
-    busy: I8
+DOWN = np.int64(name_key("failed"))
 
 
 def new_state(plan: Plan) -> State:
     """Return the state before the first event: every queue's head is about to arrive."""
-    batches, parts = len(plan.batches), len(plan.parts)
-    pipelines, servers = plan.tracks.shape
-    queues = records(("head", "since", "cause", "scheduled"), len(plan.queue_start) - 1)
-    queues["head"] = plan.queue_start[:-1]
-    outcome = records(
-        (
-            *("pipe", "token", "mark", "summed", "parts_left"),
-            *("landing", "landing_start", "landing_held", "landing_by", "landing_track"),
-            *("start", "prefill_last", "prefill_end", "kv_ready", "decode_start", "finish"),
-        ),
-        batches,
-        NULL,
-    )
-    outcome["token"] = 0
-    outcome["mark"] = plan.batches["first_mark"]
-    outcome["parts_left"] = parts
-    pipes = records(("in_flight", "used", "stage_busy", "place", "prompt_who"), pipelines)
-    pipes["prompt_who"] = NULL
-    nics = records(
-        ("free", "who", "busy", "count", "bytes", "in_busy", "in_count"),
-        max(len(plan.nic_tracks), 1),
-    )
-    nics["who"] = NULL
-    places = int(plan.pipes["limit"].max()) + servers + 2 + (PILE if plan.split else 0)
-    passes = np.full((pipelines, places, 2), NULL, np.int64)
-    passes[:, :, 1] = BEHIND_PROMPT
-    prompt_stages = int(plan.parts["stage"].max()) + 1 if parts else 1
-    state = State(
-        run=records(("now", "steps", "waiting_first", "waiting_end"), 1),
-        batches=outcome,
-        mark_ns=np.full(len(plan.marks), NULL, np.int64),
-        sums=np.zeros((1 if plan.details else batches, CAUSES), np.int64),
-        stage_began=np.zeros((batches if parts else 1, prompt_stages), np.int64),
-        heap=np.zeros((len(queues) + batches * (2 + parts) + 8, 2), np.int64),
-        heap_size=np.zeros(1, np.int64),
-        queues=queues,
-        pipes=pipes,
-        nics=nics,
-        waiting=np.zeros(batches, np.int64),
-        passes=passes,
-        times=np.zeros((pipelines, places, servers, 2), np.int64),
-        prompts=np.full((pipelines, servers, 2), NULL, np.int64),
-        busy=np.zeros((pipelines, servers, 2, 3), np.int64),
-    )
-    for queue in range(len(queues)):
+    state = empty_state(plan)
+    for queue in range(len(state.queues)):
         _call_head(plan, state, queue)
+    if plan.faults.failing:
+        await_failures(plan, state)
     return state
+
+
+def supply(plan: Plan, state: State) -> None:
+    """Go on where the play stopped for want of failures to come, which `plan` now has."""
+    await_failures(plan, state)
 
 
 def margin(plan: Plan, state: State) -> int:
     """Return how many wait rows one event may write at most."""
     return (plan.tracks.shape[1] + 2) * (2 * state.passes.shape[1] + 4)
-
-
-@inner
-def _schedule(state: State, time: int, kind: int, batch: int, part: int) -> None:
-    heap_push(
-        state.heap, state.heap_size, time, (kind << KIND_SHIFT) | (batch << BATCH_SHIFT) | part
-    )
 
 
 @compiled
@@ -222,17 +103,20 @@ def _call_head(plan: Plan, state: State, queue: int) -> None:
     if at.head < plan.queue_start[queue + 1] and at.scheduled <= at.head:
         at.scheduled = at.head + 1
         batch = plan.queues[at.head]
-        _schedule(state, plan.batches[batch].ready, ARRIVED, batch, queue)
+        schedule(state, plan.batches[batch].ready, ARRIVED, batch, queue)
 
 
 @inner
 def _place_for(plan: Plan, state: State, queue: int) -> int:
-    """Return the pipeline the head of a queue would enter."""
+    """Return the pipeline the head of a queue would enter: of those up, the emptiest."""
     if plan.split or len(plan.queue_start) > 2:
         return queue
     best = 0
     for pipe in range(len(state.pipes)):
-        if state.pipes[pipe].in_flight < state.pipes[best].in_flight:
+        here, there = state.faults.pipes[pipe].phase, state.faults.pipes[best].phase
+        if (here != 0) != (there != 0):
+            best = pipe if here == 0 else best
+        elif state.pipes[pipe].in_flight < state.pipes[best].in_flight:
             best = pipe
     return best
 
@@ -247,6 +131,8 @@ def _obstacle(plan: Plan, state: State, pipe: int, batch: int) -> int:
         if here.used + want.prompt_room > pipes[0].capacity:
             return KV_ROOM
         return KV_ROOM if state.pipes[1].used + want.room > pipes[1].capacity else 0
+    if state.faults.pipes[pipe].phase != 0:
+        return DOWN
     if here.in_flight >= pipes[pipe].limit:
         return QUEUE
     return KV_ROOM if here.used + want.room > pipes[pipe].capacity else 0
@@ -290,14 +176,14 @@ def _admit(plan: Plan, state: State, waits: Rows, queue: int, now: int, by: int)
             state.pipes[1].used += plan.batches[batch].room
         else:
             state.pipes[pipe].used += plan.batches[batch].room
-        _schedule(state, now, PASS, batch, WHOLE)
+        schedule(state, now, PASS, batch, WHOLE)
 
 
 @inner
 def _sum_up(state: State, waits: Rows, batch: int, until: int) -> None:
     """Write a batch's summed waits since the last time, a row for each cause."""
     since = state.batches[batch].summed
-    for cause in (QUEUE, BEHIND_PROMPT, BEHIND_BATCH, LINK_BUSY):
+    for cause in (QUEUE, BEHIND_PROMPT, BEHIND_BATCH, LINK_BUSY, SWAPPED):
         waited = state.sums[batch, cause]
         wait_row(waits, batch, since, until, waited, cause, NOBODY, NOBODY)
         state.sums[batch, cause] = 0
@@ -371,7 +257,7 @@ def _land(state: State, waits: Rows, batch: int) -> None:
     wait_row(waits, batch, since, start, start - since, LINK_BUSY, by, track)
     wait_row(waits, batch, start, end, end - start, KV_TRANSFER, NOBODY, this.landing_track)
     this.kv_ready = end
-    _schedule(state, end, LANDED, batch, WHOLE)
+    schedule(state, end, LANDED, batch, WHOLE)
 
 
 @inner
@@ -383,7 +269,7 @@ def _let_decode(plan: Plan, state: State, waits: Rows, batch: int, now: int) -> 
     this.pipe = 1
     if state.pipes[1].in_flight < plan.pipes[1].limit:
         state.pipes[1].in_flight += 1
-        _schedule(state, now, PASS, batch, WHOLE)
+        schedule(state, now, PASS, batch, WHOLE)
     else:
         state.waiting[run.waiting_end] = batch
         run.waiting_end += 1
@@ -394,6 +280,7 @@ def _let_decode(plan: Plan, state: State, waits: Rows, batch: int, now: int) -> 
 def _let_go(plan: Plan, state: State, waits: Rows, batch: int, now: int) -> None:
     """A batch has finished: give its place and its room to the next."""
     run, pipe = state.run[0], state.batches[batch].pipe
+    run.left -= 1
     state.pipes[pipe].in_flight -= 1
     if not plan.split:
         state.pipes[pipe].used -= plan.batches[batch].room
@@ -408,7 +295,7 @@ def _let_go(plan: Plan, state: State, waits: Rows, batch: int, now: int) -> None
         state.pipes[1].in_flight += 1
         since = state.batches[follower].kv_ready
         wait_row(waits, follower, since, now, now - since, QUEUE, batch, NOBODY)
-        _schedule(state, now, PASS, follower, WHOLE)
+        schedule(state, now, PASS, follower, WHOLE)
     _admit(plan, state, waits, WHOLE, now, batch)
 
 
@@ -416,7 +303,7 @@ def _let_go(plan: Plan, state: State, waits: Rows, batch: int, now: int) -> None
 def _ship(plan: Plan, state: State, batch: int, place: int) -> None:
     """A prompt pass is settled: its first stage falls free, and its KV cache leaves in parts."""
     this = state.batches[batch]
-    _schedule(state, state.times[0, place, 0, 1], STAGE_FREE, batch, WHOLE)
+    schedule(state, state.times[0, place, 0, 1], STAGE_FREE, batch, WHOLE)
     if this.token == plan.batches[batch].passes:
         return
     stride = 2 if plan.linked else 1
@@ -425,7 +312,7 @@ def _ship(plan: Plan, state: State, batch: int, place: int) -> None:
     for number in range(len(plan.parts)):
         part = plan.parts[number]
         done = plan.service[batch, 0] * part.first // part.layers
-        _schedule(state, state.stage_began[batch, part.stage] + done, TRANSFER, batch, number)
+        schedule(state, state.stage_began[batch, part.stage] + done, TRANSFER, batch, number)
 
 
 @inner
@@ -448,6 +335,73 @@ def _held(
     )  # fmt: skip
 
 
+@inner
+def _interrupted(
+    plan: Plan,
+    state: State,
+    waits: Rows,
+    pipe: int,
+    server: int,
+    batch: int,
+    ready: int,
+    at: int,
+) -> None:
+    """Say who held the server before which a failure caught a batch: who began there last."""
+    times, place = state.times[pipe], state.pipes[pipe].place
+    for _ in range(len(times)):
+        if times[place, server, 0] < times[place, server, 1]:
+            break
+        place = place - 1 if place > 0 else len(times) - 1
+    cause = LINK_BUSY if plan.linked and server % 2 == 1 else state.passes[pipe, place, 1]
+    if plan.details:
+        on, track = state.passes[pipe, place, 0], plan.tracks[pipe, server]
+        wait_row(waits, batch, ready, at, at - ready, cause, on, track)
+    else:
+        state.sums[batch, cause] += at - ready
+
+
+@inner
+def _await(
+    plan: Plan,
+    state: State,
+    waits: Rows,
+    pipe: int,
+    server: int,
+    batch: int,
+    ready: int,
+    start: int,
+) -> None:
+    """Say why a stage was taken: the pass before worked there, or waited for its cache first."""
+    before, times = state.pipes[pipe].place, state.times[pipe]
+    earlier = times[before - 1 if before > 0 else len(times) - 1, server, 1]
+    on, cause = state.passes[pipe, before]
+    since = max(ready, earlier)
+    until = max(min(times[before, server, 0], start), since)
+    if plan.details:
+        track = plan.tracks[pipe, server]
+        link = plan.swaps.tracks[pipe, server // 2 if plan.linked else server, 0]
+        wait_row(waits, batch, ready, since, since - ready, cause, on, track)
+        wait_row(waits, batch, since, until, until - since, SWAPPED, on, link)
+        wait_row(waits, batch, until, start, start - until, cause, on, track)
+    else:
+        state.sums[batch, cause] += since - ready + start - until
+        state.sums[batch, SWAPPED] += until - since
+
+
+@inner
+def _restored(
+    plan: Plan, state: State, waits: Rows, spans: Rows, pipe: int, part: int, now: int, keep: bool
+) -> None:
+    """A machine is back, or its caches are: its pipeline goes on if it can."""
+    if part == 0:
+        if not recover(plan, state, spans, pipe, now, keep):
+            return
+    elif not may_resume(state, pipe, now):
+        return
+    resume(plan, state, waits, pipe, now, PASS)
+    _admit(plan, state, waits, pipe if len(plan.queue_start) > 2 else WHOLE, now, NOBODY)
+
+
 @compiled
 def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit: int) -> int:
     """Play events until none is left or a buffer has no room for another.
@@ -462,12 +416,17 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
     tracks, service, moved = plan.tracks, plan.service, plan.moved
     wanted, marks, mark_ns = plan.batches, plan.marks, state.mark_ns
     linked, split, details = plan.linked, plan.split, plan.details
+    failing, replicated = plan.faults.failing, plan.faults.replicated
+    faults, swapping = state.faults, plan.swaps.swapping
     servers, places = tracks.shape[1], passes.shape[1]
     waits_end = len(waits.rows) - room
-    spans_end = limit - servers - 2
+    spans_end = limit - 3 * servers - 2
+    fates_end = len(faults.fates) - len(faults.held)
     keep = limit > 0
     while heap_size[0] > 0:
         if waits.filled[0] > waits_end or (keep and spans.filled[0] > spans_end):
+            break
+        if faults.wanting[0] or faults.filled[0] > fates_end:
             break
         now, key = heap_pop(heap, heap_size)
         run.now = now
@@ -484,15 +443,29 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
                 _admit(plan, state, waits, WHOLE, now, batch)
             elif kind == LANDED:
                 _let_decode(plan, state, waits, batch, now)
+            elif kind == FAILED:
+                fail(plan, state, spans, batch, now, keep)
+                queue = batch if len(plan.queue_start) > 2 else WHOLE
+                _admit(plan, state, waits, queue, now, NOBODY)
+            elif kind == RESTORED:
+                _restored(plan, state, waits, spans, batch, part, now, keep)
             else:
                 _let_go(plan, state, waits, batch, now)
+                if failing and run.left == 0:
+                    heap_size[0] = 0  # what fails from now on is nobody's concern
             continue
 
         # A pass: through the servers of its pipeline, one after the other.
         this = batches[batch]
         pipe = this.pipe
-        prompt = this.start == NULL
+        if faults.pipes[pipe].phase != 0:
+            continue  # it came to its end as its pipeline failed
+        fails_at = faults.pipes[pipe].fails_at
+        prompt = this.prompted == 0
         phase = 0 if prompt else 1
+        done = 0 if prompt else this.token + 1
+        undone = failing and keep and lost(plan, state, batch, done)
+        cut, caught = False, servers
         before = pipes[pipe].place
         place = before + 1 if before + 1 < places else 0
         ready = now
@@ -502,6 +475,15 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
                 break
             link = linked and server % 2 == 1
             start = times[pipe, before, server, 1]
+            if cut:
+                times[pipe, place, server, 0] = times[pipe, place, server, 1] = start
+                continue
+            if max(start, ready) >= fails_at:
+                _interrupted(plan, state, waits, pipe, server, batch, ready, fails_at)
+                times[pipe, place, server, 0] = times[pipe, place, server, 1] = start
+                cut = True
+                caught = server
+                continue
             if start <= ready:
                 start = ready
             elif link:
@@ -510,6 +492,8 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
                     wait_row(waits, batch, ready, start, start - ready, LINK_BUSY, on, track)
                 else:
                     sums[batch, LINK_BUSY] += start - ready
+            elif swapping:
+                _await(plan, state, waits, pipe, server, batch, ready, start)
             elif prompts[pipe, server, 0] > ready:
                 _held(plan, state, waits, pipe, server, batch, ready, start)
             else:
@@ -523,15 +507,41 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
                 else:
                     sums[batch, BEHIND_PROMPT] += turn - ready
                     sums[batch, BEHIND_BATCH] += start - turn
+            if swapping and not link:
+                stage = server // 2 if linked else server
+                there = fetch(plan, state, spans, pipe, stage, batch, done, keep)
+                if there > start:
+                    if details:
+                        wait_row(
+                            waits, batch, start, there, there - start, SWAPPED, NOBODY,
+                            plan.swaps.tracks[pipe, stage, 0],
+                        )  # fmt: skip
+                    else:
+                        sums[batch, SWAPPED] += there - start
+                    start = there
             took = service[batch, 2 * phase + (1 if link else 0)]
             volume = moved[batch, phase] if link else NULL
+            if start + took > fails_at:
+                cut = True
+                caught = server
+                volume = volume * (fails_at - start) // took if link else NULL
+                took = fails_at - start
             ready = start + took
             times[pipe, place, server, 0] = start
             times[pipe, place, server, 1] = ready
-            busy[pipe, server, phase, 0] += took
-            busy[pipe, server, phase, 1] += 1
-            busy[pipe, server, phase, 2] += max(volume, 0)
-            if prompt and not link:
+            if cut and not link:
+                faults.lost[pipe, server, 0] += took
+                faults.lost[pipe, server, 1] += 1
+            else:
+                busy[pipe, server, phase, 0] += took
+                busy[pipe, server, phase, 1] += 1
+                busy[pipe, server, phase, 2] += max(volume, 0)
+            if server == 0 and prompt and this.start == NULL:
+                this.start = start
+                this.summed = start
+            if server == 0 and done == 1 and this.decode_start == NULL:
+                this.decode_start = start
+            if prompt and not link and this.prefill_end == NULL:
                 this.prefill_last = start
             if keep:
                 span = spans.rows[spans.filled[0]]
@@ -539,26 +549,36 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
                 span.dur = took
                 span.track = track
                 span.name = ACTIVATION if link else (PREFILL if prompt else DECODE)
+                if (undone or cut) and not link:
+                    span.name = LOST
                 span.batch = batch
-                span.token = NULL if prompt else this.token
+                span.token = NULL if prompt or (cut and not link) else this.token
                 span.step = run.steps
                 span.bytes = volume
                 spans.filled[0] += 1
+            if swapping and not link:
+                stage = server // 2 if linked else server
+                write_back(plan, state, spans, pipe, stage, batch, done, ready, keep)
+            if replicated and not (link or cut):
+                stage = server // 2 if linked else server
+                replicate(plan, state, spans, pipe, stage, batch, done, ready, keep)
         passes[pipe, place, 0] = batch
         passes[pipe, place, 1] = BEHIND_PROMPT if prompt else BEHIND_BATCH
         pipes[pipe].place = place
         run.steps += 1
         if prompt:
-            this.start = times[pipe, place, 0, 0]
-            this.prefill_end = ready
-            this.summed = this.start
             pipes[pipe].prompt_who = batch
             for server in range(servers):
                 prompts[pipe, server, 0] = times[pipe, place, server, 0]
                 prompts[pipe, server, 1] = times[pipe, place, server, 1]
+        if cut:
+            undo(plan, state, pipe, batch, phase, 1, caught)
+            continue
+        if prompt:
+            this.prompted = 1
+            if this.prefill_end == NULL:
+                this.prefill_end = ready
         else:
-            if this.token == 0:
-                this.decode_start = times[pipe, place, 0, 0]
             this.token += 1
         if this.mark < wanted[batch].end_mark and marks[this.mark] == this.token:
             mark_ns[this.mark] = ready
@@ -572,4 +592,4 @@ def advance(plan: Plan, state: State, waits: Rows, spans: Rows, room: int, limit
             heap_push(heap, heap_size, ready, (FINISHED << KIND_SHIFT) | (batch << BATCH_SHIFT))
         elif not (prompt and split):
             heap_push(heap, heap_size, ready, (PASS << KIND_SHIFT) | (batch << BATCH_SHIFT))
-    return run.now
+    return settled(plan, state, run.now) if swapping else run.now

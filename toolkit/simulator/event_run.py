@@ -16,13 +16,15 @@ import numpy.typing as npt
 from toolkit.errors import InputError
 from toolkit.scenario.model import Scenario
 from toolkit.simulator import event
-from toolkit.simulator.batches import Batches, pack, plan
+from toolkit.simulator.batches import FAILURES_AT_FIRST, Batches, pack, plan
+from toolkit.simulator.event_state import Plan
+from toolkit.simulator.failures import upcoming
 from toolkit.simulator.kernel import span_rows, wait_rows
 from toolkit.simulator.layout import Layout
 from toolkit.simulator.outcome import Outcome, Slice, Totals, counters
 from toolkit.simulator.spans import SPANS_AT_ONCE, SpanSorter, waits_chunk
 from toolkit.trace.columns import NULL, Chunk, name_key
-from toolkit.units import GB
+from toolkit.units import GB, HOUR_S
 from toolkit.workload.requests import Requests
 
 __all__ = ["EventRun"]
@@ -30,6 +32,13 @@ __all__ = ["EventRun"]
 I8 = npt.NDArray[np.int64]
 
 WAITS_AT_ONCE = 1 << 16
+
+MOST_FAILURES = 1 << 15
+"""Random failures of one machine after which a run is given up."""
+
+SWAPS = ("swap_in", "swap_out")
+
+SENDER_FIELDS = (("busy", "count", "bytes"), ("restoring", "restored", "restored_bytes"))
 
 
 class EventRun:
@@ -49,15 +58,55 @@ class EventRun:
         _refuse_too_large(scenario, self._plan)
         self._state = event.new_state(self._plan)
         self._room = event.margin(self._plan, self._state)
+        self._told = FAILURES_AT_FIRST
 
     def waits(self) -> Iterator[Chunk]:
         """Play to the end, yielding rows of `waits`."""
         yield self._packing()
         rows, no_spans = wait_rows(WAITS_AT_ONCE + self._room), span_rows(0)
+        fates: list[I8] = []
         while self._state.heap_size[0]:
             event.advance(self._plan, self._state, rows, no_spans, self._room, 0)
             yield waits_chunk(rows, self._batches.lead)
             rows.filled[0] = 0
+            fates.append(_drained(self._state))
+            if self._state.faults.wanting[0]:
+                self._more_failures()
+        faults = self._plan.faults
+        if faults.failing or faults.replicated or self._plan.swaps.swapping:
+            self._play_to_the_end(np.concatenate(fates))
+
+    def _more_failures(self) -> None:
+        """Tell twice as many failures as were known, and go on.
+
+        Raises:
+            InputError: the requests are begun anew so often that no end is in sight.
+        """
+        self._told *= 2
+        if self._told > MOST_FAILURES:
+            raise _no_end_in_sight(self._scenario, int(self._state.run["left"][0]))
+        failures, start = upcoming(self._scenario.failures, self._layout, self._told)
+        self._plan = self._plan._replace(
+            faults=self._plan.faults._replace(failures=failures, start=start)
+        )
+        event.supply(self._plan, self._state)
+
+    def _play_to_the_end(self, fates: I8) -> None:
+        """Play once more, with the end in view: nothing is counted that outlasts it."""
+        order = np.argsort(fates[:, 0], kind="stable")
+        start = np.searchsorted(fates[order, 0], np.arange(len(self._batches) + 1))
+        faults = self._plan.faults._replace(
+            fates=np.append(fates[order, 1], NULL),
+            fate_start=start.astype(np.int64),
+            horizon=int(self._state.batches["finish"].max()),
+        )
+        self._plan = self._plan._replace(faults=faults)
+        rows, no_spans = wait_rows(WAITS_AT_ONCE + self._room), span_rows(0)
+        self._state = event.new_state(self._plan)
+        while self._state.heap_size[0]:
+            rows.filled[0] = 0
+            event.advance(self._plan, self._state, rows, no_spans, self._room, 0)
+            _drained(self._state)
 
     def _packing(self) -> Chunk:
         """Return each request's wait for its microbatch to be ready."""
@@ -134,6 +183,21 @@ class EventRun:
                 else:
                     totals.add(track, "prefill", *prompt[:2].tolist())
                     totals.add(track, "decode", *token[:2].tolist())
+                    totals.add(track, "lost", *state.faults.lost[pipe, server].tolist())
+            for stage, track in enumerate(pipeline.stages):
+                failed, starting = state.faults.down[pipe, stage].tolist()
+                totals.add(track, "failed", *failed)
+                totals.add(track, "starting", *starting)
+            for sender, track in zip(state.faults.senders[pipe], pipeline.replicas, strict=False):
+                busy, restoring = (
+                    [int(sender[field]) for field in fields] for fields in SENDER_FIELDS
+                )
+                totals.add(track, "replica", *busy)
+                totals.add(track, "restore", *restoring)
+            for channels, tracks in zip(state.swaps.channels[pipe], pipeline.host, strict=False):
+                for channel, track, name in zip(channels, tracks, SWAPS, strict=True):
+                    moved = [int(channel[field]) for field in SENDER_FIELDS[0]]
+                    totals.add(track, name, *moved)
         for nic, track in zip(state.nics, self._layout.interfaces, strict=False):
             totals.add(track, "kv_transfer", int(nic["busy"]), int(nic["count"]), int(nic["bytes"]))
             totals.add(track, "kv_receive", int(nic["in_busy"]), int(nic["in_count"]))
@@ -144,8 +208,9 @@ class EventRun:
 
     @property
     def leads(self) -> I8:
-        """The request that each batch's spans carry."""
-        return self._batches.lead
+        """The request that each batch's spans carry; where machines fail, the last is none."""
+        lead = self._batches.lead
+        return np.append(lead, NULL) if self._plan.faults.failing else lead
 
     def spans(self, sorter: SpanSorter) -> Iterator[int]:
         """Play once more into a sorter's buffer, yielding how far the play has come, ns."""
@@ -157,9 +222,31 @@ class EventRun:
             rows = sorter.buffer
             limit = min(int(rows.filled[0]) + SPANS_AT_ONCE, len(rows.rows))
             yield int(event.advance(plan_, state, waits, rows, self._room, limit))
+            _drained(state)
 
 
-def _refuse_too_large(scenario: Scenario, plan_: event.Plan) -> None:
+def _drained(state: event.State) -> I8:
+    """Return what failures have left of batches since the last time: rows of (batch, passes)."""
+    faults = state.faults
+    rows = faults.fates[: int(faults.filled[0])].copy()
+    faults.filled[0] = 0
+    return rows
+
+
+def _no_end_in_sight(scenario: Scenario, left: int) -> InputError:
+    failures = scenario.failures
+    assert failures is not None
+    return InputError.one(
+        str(scenario.file or scenario.name),
+        "failures.mtbf_h",
+        "expected machines that stay up long enough for requests to be served",
+        f"{(failures.mtbf_s or 0) / HOUR_S:g} h: after {MOST_FAILURES:,} failures of a machine "
+        f"{left:,} microbatches are not done",
+        'use a longer mtbf_h, shorter requests, or deployment.replication = "next_stage"',
+    )
+
+
+def _refuse_too_large(scenario: Scenario, plan_: Plan) -> None:
     """Refuse a batch that could never enter, which a checked scenario does not have."""
     sides = ("prompt_room", "room") if plan_.split else ("room",)
     for side, capacity in zip(sides, plan_.pipes["capacity"].tolist(), strict=False):
@@ -174,7 +261,7 @@ def _refuse_too_large(scenario: Scenario, plan_: event.Plan) -> None:
             )
 
 
-def _find(plan_: event.Plan, batch: I8, passes: I8) -> I8:
+def _find(plan_: Plan, batch: I8, passes: I8) -> I8:
     """Return where the mark of so many passes stands among its batch's."""
     top = int(plan_.marks.max(initial=0)) + 1
     count = plan_.batches["end_mark"] - plan_.batches["first_mark"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from toolkit.costs.memory import stage_layers
 from toolkit.scenario.model import Hardware, Scenario
-from toolkit.trace.columns import ENGINE_NAMES, NAMES, NULL, SWAP_NAMES, Chunk
+from toolkit.trace.columns import ENGINE_NAMES, FAULT_NAMES, NAMES, NULL, SWAP_NAMES, Chunk
 
 __all__ = ["Layout", "Part", "Pipeline", "lay_out"]
 
@@ -24,6 +24,11 @@ class Pipeline:
     layers: tuple[int, ...] | None
     stages: tuple[int, ...]
     links: tuple[int, ...] = ()
+    replicas: tuple[int, ...] = ()
+    """Tracks on which each stage's replicas leave; empty where none are made."""
+
+    host: tuple[tuple[int, int], ...] = ()
+    """Tracks of each stage's link to its host, in and out; empty where caches stay."""
 
     @property
     def servers(self) -> tuple[int, ...]:
@@ -164,14 +169,18 @@ class Layout:
         )
 
     def names_chunk(self) -> Chunk:
-        """Return the rows of `names`: the whole vocabulary, so keys never move."""
-        engine = self.scenario.deployment.engine
-        names: tuple[str, ...] = NAMES
-        if engine is None or engine.preemption != "swap":
-            names = names[: -len(SWAP_NAMES)]
+        """Return the rows of `names`: all that such a run may use; keys never move."""
+        scenario = self.scenario
+        engine, left_out = scenario.deployment.engine, set[str]()
         if engine is None:
-            names = names[: -len(ENGINE_NAMES)]
-        return Chunk("names", {"name": np.arange(len(names), dtype=np.int32), "text": list(names)})
+            left_out.update(ENGINE_NAMES)
+        if scenario.failures is None and not scenario.keeps_or_swaps:
+            left_out.update(FAULT_NAMES)
+        if not (scenario.keeps_or_swaps or (engine and engine.preemption == "swap")):
+            left_out.update(SWAP_NAMES)
+        names = {key: name for key, name in enumerate(NAMES) if name not in left_out}
+        keys = np.array(list(names), np.int32)
+        return Chunk("names", {"name": keys, "text": list(names.values())})
 
 
 def lay_out(scenario: Scenario) -> Layout:
@@ -218,6 +227,31 @@ def _with_links(scenario: Scenario, pipelines: list[Pipeline], first: int) -> La
                 tuple(
                     new_track(machine, f"m{machine:02d}→m{machine + 1:02d} activations")
                     for machine in pipeline.machines[:-1]
+                ),
+            )
+            for pipeline in pipelines
+        ]
+    if deployment.replication == "next_stage":
+        pipelines = [
+            replace(
+                pipeline,
+                replicas=tuple(
+                    new_track(machine, f"m{machine:02d} KV replicas out")
+                    for machine in pipeline.machines
+                ),
+            )
+            for pipeline in pipelines
+        ]
+    if scenario.swap_slots:
+        pipelines = [
+            replace(
+                pipeline,
+                host=tuple(
+                    (
+                        new_track(machine, f"m{machine:02d} PCIe in"),
+                        new_track(machine, f"m{machine:02d} PCIe out"),
+                    )
+                    for machine in pipeline.machines
                 ),
             )
             for pipeline in pipelines

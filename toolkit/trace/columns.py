@@ -23,6 +23,7 @@ import numpy.typing as npt
 __all__ = [
     "CAUSES",
     "ENGINE_NAMES",
+    "FAULT_NAMES",
     "FORMAT_VERSION",
     "IDLE_CAUSES",
     "LEVELS",
@@ -333,6 +334,7 @@ IDLE_CAUSES = (
     "blocked_transfer",  # what comes next was on a link, or waited for one
     "blocked_kv",  # what comes next waited for room for its KV cache
     "head_of_line",  # dejavu only: one that was ready had to let another pass first
+    "swapping",  # the cache of the next microbatch was on its way from the host
     "failed",
     "starting",
 )
@@ -342,21 +344,30 @@ ENGINE_NAMES = ("mixed",)
 """Names that only runs with continuous batching have, behind all others."""
 
 SWAP_NAMES = ("swap_out", "swap_in")
-"""Names that only engines have that preempt by swapping out, behind those."""
+"""Names that only runs have that swap KV caches out, behind those."""
+
+FAULT_NAMES = ("lost", "starting", "replica", "restore")
+"""Names that only runs with failures, replicas or swapping have, behind all others."""
 
 NAMES = (
     *("prefill", "decode", "activation", "kv_transfer", "kv_receive", "queued"),
     *CAUSES,
     *ENGINE_NAMES,
     *SWAP_NAMES,
+    *FAULT_NAMES,
 )
 """Names of spans and waits the simulator uses, in the order of their keys.
 
 On stages: prefill, decode; mixed, an engine's step that takes prompts and
 decodes; swap_out and swap_in, KV blocks on their way to host memory and back, with
-their bytes.  On links: activation (between neighbouring stages), kv_transfer (on
+their bytes; lost, a pass that a failure undid (with its token where it had come to
+its end); failed and starting, a machine that is down, until it is noticed and
+until it is back.  On links: activation (between neighbouring stages), kv_transfer (on
 the sending side, with its bytes) and kv_receive (the receiving side of the
-same transfer).  On request lanes: queued, prefill, transfer, decode.
+same transfer); replica, what a pass added to a KV cache on its way to the next
+stage's host, and restore, caches on their way back; swap_in and swap_out,
+between a stage's devices and its own host.  On request lanes: queued,
+prefill, transfer, decode.
 """
 
 

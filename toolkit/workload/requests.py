@@ -44,6 +44,7 @@ class Stream(IntEnum):
     PATIENCE = 7
     BACKOFF = 8
     PREFIXES = 9
+    FAILURES = 10
     TOKEN_ROUTER = 12
 
     def rng(self, seed: int, whose: str = "") -> np.random.Generator:

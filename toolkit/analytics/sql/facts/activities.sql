@@ -23,7 +23,9 @@ WHERE
     AND spans.track_kind IN ('stage', 'link')
     AND spans.depth = 0
     AND spans.dur_ns > 0
-    AND spans.name IN ('prefill', 'decode', 'activation', 'kv_transfer', 'kv_receive')
+    AND spans.name IN (
+        'prefill', 'decode', 'lost', 'activation', 'kv_transfer', 'kv_receive'
+    )
 UNION ALL
 SELECT run, request, 'work', what, track, NULL, from_ns, until_ns
 FROM engine_stays

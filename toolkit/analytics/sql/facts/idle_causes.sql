@@ -1,12 +1,14 @@
 -- Why each stage stood still: every pause, cut wherever its cause may change.  At level `full` only.
 -- Grain: one row per stage and stretch of one cause; neighbours may have the same.
 -- Reads: idle_intervals, pause_moments, pipeline_load, tracks, runs, requests, waits, spans,
--- unexplained_stages, engine_moments.
+-- unexplained_stages, engine_moments, down_times.
 -- Units: nanoseconds; `in_pipeline`: there was work in the stage's pipeline, so this is a bubble.
 -- Definition: a stage stands still for the microbatch that it works for next; what that one did
 -- meanwhile is the cause.  The first of these that holds: `head_of_line`: another was ready for this
--- stage and had to let it pass first (dejavu).  `failed`: it was lost with a machine.  `blocked_kv`:
--- it waited for room for its KV cache.  `blocked_transfer`: its KV cache was on its way, or it waited
+-- stage and had to let it pass first (dejavu).  `failed`: a machine of the pipeline was down or its
+-- caches were on their way back; on the machine itself `failed` until that is noticed, `starting` until
+-- it is back, whether there was work or not.  `swapping`: its KV cache was on its way from the host.
+-- `blocked_kv`: it waited for room for its KV cache.  `blocked_transfer`: its KV cache was on its way, or it waited
 -- for a link.  Then, with nothing in the stage's pipeline: `no_work`: it had not arrived, its
 -- microbatch was still filling up, or there is none; `starved`: its prompt was queueing or running
 -- on the prompt machines.  With work in the pipeline: `fill`: before the stage's first work since
@@ -269,43 +271,90 @@ WITH
             AND engines.track = moments.track
             AND engines.from_ns < moments.at_ns
         WHERE engines.until_ns > moments.at_ns
-    )
-SELECT
-    pieces.run,
-    pieces.track,
-    pieces.from_ns,
-    pieces.until_ns,
-    CASE
-        WHEN pieces.state = 'unexplained' THEN 'unexplained'
-        WHEN runs.source IS NOT NULL THEN
+    ),
+    explained AS NOT MATERIALIZED (
+        SELECT
+            pieces.run,
+            pieces.track,
+            pieces.from_ns,
+            pieces.until_ns,
             CASE
-                WHEN pieces.lack <> 'empty' THEN 'bubble'
-                WHEN tracks.role <> 'colocated' AND pieces.state <> 'nobody' THEN 'waiting'
-                ELSE 'no_work'
-            END
-        WHEN pieces.passed THEN 'head_of_line'
-        WHEN pieces.state IN ('failed', 'recovering') THEN 'failed'
-        WHEN pieces.state IN ('kv_room', 'preempted', 'swapped') THEN 'blocked_kv'
-        WHEN pieces.state IN ('transfer', 'link_busy') THEN 'blocked_transfer'
-        WHEN pieces.lack = 'empty' AND pieces.state IN ('nobody', 'absent', 'packing')
-            THEN 'no_work'
-        WHEN pieces.lack = 'empty' AND tracks.role = 'token' THEN 'starved'
-        WHEN pieces.lack = 'empty' THEN 'no_work'
-        WHEN pieces.first_work OR pieces.was_empty THEN 'fill'
-        WHEN pieces.state = 'nobody' OR pieces.will_be_empty THEN 'drain'
-        WHEN pieces.state = 'handed_over' THEN 'blocked_transfer'
-        WHEN pieces.state IN ('behind_prompt', 'behind_batch') THEN 'imbalance'
-        WHEN pieces.lack = 'nothing' THEN 'imbalance'
-        WHEN pieces.lack = 'transfer' THEN 'blocked_transfer'
-        WHEN pieces.lack = 'prompt' THEN 'starved'
-        WHEN pieces.lack = 'kv_room' THEN 'blocked_kv'
-        ELSE pieces.lack
-    END AS cause,
-    pieces.lack <> 'empty' AND pieces.state <> 'unexplained' AS in_pipeline
-FROM pieces
-JOIN tracks USING (run, track)
-JOIN runs USING (run)
-WHERE pieces.until_ns > pieces.from_ns
+                WHEN pieces.state = 'unexplained' THEN 'unexplained'
+                WHEN runs.source IS NOT NULL THEN
+                    CASE
+                        WHEN pieces.lack <> 'empty' THEN 'bubble'
+                        WHEN tracks.role <> 'colocated' AND pieces.state <> 'nobody' THEN 'waiting'
+                        ELSE 'no_work'
+                    END
+                WHEN pieces.passed THEN 'head_of_line'
+                WHEN pieces.state IN ('failed', 'recovering') THEN 'failed'
+                WHEN pieces.state = 'swapped' THEN 'swapping'
+                WHEN pieces.state IN ('kv_room', 'preempted') THEN 'blocked_kv'
+                WHEN pieces.state IN ('transfer', 'link_busy') THEN 'blocked_transfer'
+                WHEN pieces.lack = 'empty' AND pieces.state IN ('nobody', 'absent', 'packing')
+                    THEN 'no_work'
+                WHEN pieces.lack = 'empty' AND tracks.role = 'token' THEN 'starved'
+                WHEN pieces.lack = 'empty' THEN 'no_work'
+                WHEN pieces.first_work OR pieces.was_empty THEN 'fill'
+                WHEN pieces.state = 'nobody' OR pieces.will_be_empty THEN 'drain'
+                WHEN pieces.state = 'handed_over' THEN 'blocked_transfer'
+                WHEN pieces.state IN ('behind_prompt', 'behind_batch') THEN 'imbalance'
+                WHEN pieces.lack = 'nothing' THEN 'imbalance'
+                WHEN pieces.lack = 'transfer' THEN 'blocked_transfer'
+                WHEN pieces.lack = 'prompt' THEN 'starved'
+                WHEN pieces.lack = 'kv_room' THEN 'blocked_kv'
+                ELSE pieces.lack
+            END AS cause,
+            pieces.lack <> 'empty' AND pieces.state <> 'unexplained' AS in_pipeline
+        FROM pieces
+        JOIN tracks USING (run, track)
+        JOIN runs USING (run)
+        WHERE pieces.until_ns > pieces.from_ns
+    ),
+    -- What a machine's own down time takes away from a pause.
+    overlaid AS (
+        SELECT
+            explained.run,
+            explained.track,
+            explained.from_ns,
+            explained.until_ns,
+            explained.in_pipeline,
+            explained.cause,
+            list(struct_pack(
+                since_ns := greatest(down_times.from_ns, explained.from_ns),
+                over_ns := least(down_times.until_ns, explained.until_ns),
+                cause := down_times.cause
+            ) ORDER BY down_times.from_ns) AS downs
+        FROM explained
+        JOIN down_times
+            ON down_times.run = explained.run
+            AND down_times.track = explained.track
+            AND down_times.from_ns < explained.until_ns
+            AND down_times.until_ns > explained.from_ns
+        GROUP BY ALL
+    ),
+    between AS (
+        SELECT
+            run,
+            track,
+            unnest(list_zip(
+                list_concat([from_ns], list_transform(downs, lambda it: it.over_ns)),
+                list_concat(list_transform(downs, lambda it: it.since_ns), [until_ns])
+            )) AS stretch,
+            cause,
+            in_pipeline
+        FROM overlaid
+    )
+SELECT run, track, from_ns, until_ns, cause, in_pipeline
+FROM explained
+ANTI JOIN overlaid USING (run, track, from_ns, until_ns)
+UNION ALL
+SELECT run, track, down.since_ns, down.over_ns, down.cause, in_pipeline
+FROM (SELECT run, track, unnest(downs) AS down, in_pipeline FROM overlaid)
+UNION ALL
+SELECT run, track, stretch[1], stretch[2], cause, in_pipeline
+FROM between
+WHERE stretch[1] < stretch[2]
 UNION ALL
 SELECT
     run,

@@ -1,7 +1,8 @@
 -- The work done for each request, from spans.  Complete at trace level `full` only.
 -- Grain: one row per served entry.  Reads: requests, spans, runs, engine_request_work.
 -- Units: nanoseconds.
--- Definition: stage and activation spans of its microbatch that end by its own finish; with
+-- Definition: stage and activation spans of its microbatch that end by its own finish, those that a
+-- failure undid among them; with
 -- continuous batching as engine_request_work says.
 CREATE OR REPLACE VIEW request_work AS
 WITH
@@ -29,7 +30,7 @@ WITH
         FROM spans
         JOIN batches ON batches.run = spans.run AND batches.lead = spans.request
         WHERE
-            spans.name IN ('prefill', 'decode', 'activation')
+            spans.name IN ('prefill', 'decode', 'lost', 'activation')
             AND spans.track_kind IN ('stage', 'link')
         GROUP BY batches.run, batches.lead, place
     ),

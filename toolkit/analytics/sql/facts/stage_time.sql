@@ -2,7 +2,8 @@
 -- Grain: one row per stage and part.  Reads: stage_busy, pipeline_presence, run_totals,
 -- unexplained_stages.
 -- Units: nanoseconds; the parts of a stage add up to the makespan exactly.
--- Definition: prefill, decode, mixed and other are work; `bubble`: idle while there is work in its pipeline;
+-- Definition: prefill, decode, mixed and other are work; `lost` is work that a failure undid (no row
+-- where there is none); `bubble`: idle while there is work in its pipeline;
 -- `waiting`: nothing in its pipeline, before its first or between two requests; `finished`: nothing
 -- in its pipeline any more; `idle`: nothing done, in an imported run that does not say what there
 -- was to do (unexplained_stages).
@@ -59,9 +60,11 @@ CROSS JOIN LATERAL (
         ('prefill', wide.prefill_ns),
         ('decode', wide.decode_ns),
         ('mixed', wide.mixed_ns),
-        ('other', wide.busy_ns - wide.prefill_ns - wide.decode_ns - wide.mixed_ns),
+        ('other', wide.busy_ns - wide.prefill_ns - wide.decode_ns - wide.mixed_ns - wide.lost_ns),
+        ('lost', nullif(wide.lost_ns, 0)),
         ('bubble', wide.bubble_ns),
         ('waiting', wide.waiting_ns),
         ('finished', wide.finished_ns),
         ('idle', wide.idle_ns)
-) AS part (part, dur_ns);
+) AS part (part, dur_ns)
+WHERE part.dur_ns IS NOT NULL;

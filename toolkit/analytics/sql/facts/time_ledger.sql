@@ -2,13 +2,13 @@
 -- Grain: one row per track and cause that took time.
 -- Reads: totals, tracks, run_totals, runs, idle_cells, stage_time.
 -- Units: nanoseconds; those of a track add up to the makespan exactly.
--- Definition: a stage works (`prefill`, `decode`, `mixed`: both in one step, `swapping`, `other`: a
--- name of another tool's) or stands still for a cause of idle_causes.  Below trace level `full` the
+-- Definition: a stage works (`prefill`, `decode`, `mixed`: both in one step, `swapping`, `lost`: work
+-- that a failure undid, `other`: a name of another tool's) or stands still for a cause of idle_causes.  Below trace level `full` the
 -- spans that would tell causes apart are not there: `bubble` is all idleness with work in the
 -- pipeline, `waiting` that with none before the pipeline's last request, in the pipelines of a split
 -- deployment.  A link carries (`transfer`) or has nothing to carry (`no_work`).  `use` puts causes
 -- together: useful, bubble, transfer (blocked_transfer and swapping too), memory (blocked_kv),
--- failure (failed, starting), idle (no_work, waiting, and `unexplained`, which imported runs have).
+-- failure (lost, failed, starting), idle (no_work, waiting, and `unexplained`, which imported runs have).
 CREATE OR REPLACE VIEW time_ledger AS
 WITH
     worked AS (
@@ -17,13 +17,15 @@ WITH
             track,
             CASE
                 WHEN track_kind = 'link' THEN 'transfer'
-                WHEN name IN ('prefill', 'decode', 'mixed') THEN name
+                WHEN name IN ('prefill', 'decode', 'mixed', 'lost') THEN name
                 WHEN starts_with(name, 'swap') THEN 'swapping'
                 ELSE 'other'
             END AS cause,
             busy_ns AS dur_ns
         FROM totals
-        WHERE track_kind IN ('stage', 'link')
+        WHERE
+            track_kind = 'link'
+            OR (track_kind = 'stage' AND name NOT IN ('failed', 'starting'))
     ),
     links_idle AS (
         SELECT tracks.run, tracks.track, run_totals.makespan_ns - coalesce(sum(worked.dur_ns), 0)
@@ -72,7 +74,7 @@ SELECT
         ) THEN 'bubble'
         WHEN entries.cause IN ('transfer', 'blocked_transfer', 'swapping') THEN 'transfer'
         WHEN entries.cause = 'blocked_kv' THEN 'memory'
-        WHEN entries.cause IN ('failed', 'starting') THEN 'failure'
+        WHEN entries.cause IN ('lost', 'failed', 'starting') THEN 'failure'
         ELSE 'idle'
     END AS use,
     sum(entries.dur_ns)::BIGINT AS dur_ns

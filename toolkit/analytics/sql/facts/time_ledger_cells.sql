@@ -20,6 +20,7 @@ WITH
             spans.track_kind IN ('stage', 'link')
             AND spans.depth = 0
             AND spans.dur_ns > 0
+            AND spans.name NOT IN ('failed', 'starting')
             AND runs.level = 'full'
     ),
     placed AS (
@@ -72,7 +73,7 @@ WITH
             "window",
             CASE
                 WHEN carried THEN 'transfer'
-                WHEN cause IN ('prefill', 'decode', 'mixed') THEN cause
+                WHEN cause IN ('prefill', 'decode', 'mixed', 'lost') THEN cause
                 WHEN starts_with(cause, 'swap') THEN 'swapping'
                 ELSE 'other'
             END AS cause,

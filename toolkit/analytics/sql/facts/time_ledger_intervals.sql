@@ -30,13 +30,18 @@ SELECT
     spans.ts_ns AS from_ns,
     spans.end_ns AS until_ns,
     CASE
-        WHEN spans.name IN ('prefill', 'decode', 'mixed') THEN spans.name
+        WHEN spans.name IN ('prefill', 'decode', 'mixed', 'lost') THEN spans.name
         WHEN starts_with(spans.name, 'swap') THEN 'swapping'
         ELSE 'other'
     END AS cause
 FROM spans
 JOIN runs USING (run)
-WHERE spans.track_kind = 'stage' AND spans.depth = 0 AND spans.dur_ns > 0 AND runs.level = 'full'
+WHERE
+    spans.track_kind = 'stage'
+    AND spans.depth = 0
+    AND spans.dur_ns > 0
+    AND spans.name NOT IN ('failed', 'starting')
+    AND runs.level = 'full'
 UNION ALL
 SELECT run, track, from_ns, until_ns, cause
 FROM idle_causes

@@ -3,6 +3,8 @@
 -- Grain: one row per microbatch (by its lead) and decode pass.
 -- Reads: spans, tracks.
 -- Units: nanoseconds since the start of the simulation.
+-- Definition: a pass that a failure undid after its end had put out its token: what was computed
+-- again put out none.
 CREATE OR REPLACE VIEW token_passes AS
 WITH
     numbered AS (
@@ -12,6 +14,13 @@ WITH
             stage = max(stage) OVER (PARTITION BY run, role, replica) AS is_last
         FROM tracks
         WHERE kind = 'stage'
+    ),
+    undone AS (
+        SELECT spans.run, spans.request, spans.token, min(spans.end_ns) AS end_ns
+        FROM spans
+        JOIN numbered USING (run, track)
+        WHERE numbered.is_last AND spans.name = 'lost' AND spans.token IS NOT NULL
+        GROUP BY spans.run, spans.request, spans.token
     )
 SELECT
     spans.run,
@@ -20,4 +29,11 @@ SELECT
     spans.end_ns
 FROM spans
 JOIN numbered USING (run, track)
-WHERE numbered.is_last AND spans.name = 'decode' AND spans.depth = 0;
+ANTI JOIN undone
+    ON undone.run = spans.run
+    AND undone.request = spans.request
+    AND undone.token = spans.token
+WHERE numbered.is_last AND spans.name = 'decode' AND spans.depth = 0
+UNION ALL
+SELECT run, request, token, end_ns
+FROM undone;

@@ -16,7 +16,7 @@ WITH
         SELECT
             machine_ledger.*,
             CASE
-                WHEN machine_ledger.cause IN ('prefill', 'decode', 'mixed', 'swapping', 'other')
+                WHEN machine_ledger.cause IN ('prefill', 'decode', 'mixed', 'swapping', 'lost', 'other')
                     THEN tariffs.busy_w
                 ELSE tariffs.idle_w
             END AS power_w,

@@ -10,6 +10,7 @@ SELECT
     sum(dur_ns) FILTER (part = 'decode') / nullif(sum(dur_ns), 0) AS decode_share,
     sum(dur_ns) FILTER (part = 'mixed') / nullif(sum(dur_ns), 0) AS mixed_share,
     sum(dur_ns) FILTER (part = 'other') / nullif(sum(dur_ns), 0) AS other_share,
+    coalesce(sum(dur_ns) FILTER (part = 'lost'), 0) / nullif(sum(dur_ns), 0) AS lost_share,
     sum(dur_ns) FILTER (part = 'bubble') / nullif(sum(dur_ns), 0) AS bubble_share,
     sum(dur_ns) FILTER (part = 'waiting') / nullif(sum(dur_ns), 0) AS waiting_share,
     sum(dur_ns) FILTER (part = 'finished') / nullif(sum(dur_ns), 0) AS finished_share,

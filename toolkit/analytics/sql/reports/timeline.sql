@@ -4,7 +4,7 @@
 -- than a five-hundredth of the stretch.
 -- Reads: timeline_window, spans, tracks.
 -- Definition: `place` puts links between the stages that send and those that decode; spans of other
--- names than prefill, decode, mixed and kv_transfer are `other`.
+-- names than prefill, decode, mixed, lost, failed, starting and kv_transfer are `other`.
 -- Units: seconds; `busy_s` of from_s .. until_s were work, in `spans` pieces.
 CREATE OR REPLACE VIEW timeline AS
 WITH
@@ -12,7 +12,10 @@ WITH
         SELECT
             spans.run,
             spans.track,
-            CASE WHEN spans.name IN ('prefill', 'decode', 'mixed', 'kv_transfer') THEN spans.name
+            CASE
+                WHEN spans.name IN (
+                    'prefill', 'decode', 'mixed', 'lost', 'failed', 'starting', 'kv_transfer'
+                ) THEN spans.name
                 ELSE 'other'
             END AS name,
             greatest(spans.ts_ns, timeline_window.from_ns) AS from_ns,

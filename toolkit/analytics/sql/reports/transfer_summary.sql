@@ -17,6 +17,6 @@ SELECT
 FROM link_busy
 JOIN run_totals USING (run)
 JOIN runs USING (run)
-WHERE link_busy.name IN ('activation', 'kv_transfer')
+WHERE link_busy.name IN ('activation', 'kv_transfer', 'replica', 'restore', 'swap_in', 'swap_out')
 GROUP BY link_busy.run, link_busy.name
 ORDER BY link_busy.run, link_busy.name;

@@ -2,8 +2,8 @@
 -- Grain: one row per stage.  Reads: stage_time, run_totals.
 -- Units: seconds; shares of the makespan.
 -- Definition: utilisation is work by makespan.  A bubble is a stage idle while there is work in its
--- pipeline; `waiting` and `finished` are a pipeline with nothing in it; `other` is work of another
--- name and `idle` a pause that an imported run does not explain.
+-- pipeline; `waiting` and `finished` are a pipeline with nothing in it; `lost` is work that a
+-- failure undid, `other` work of another name and `idle` a pause that an imported run does not explain.
 CREATE OR REPLACE VIEW utilisation AS
 SELECT
     stage_time.run,
@@ -17,6 +17,7 @@ SELECT
     sum(dur_ns) FILTER (part = 'decode') / 1e9 AS decode_s,
     sum(dur_ns) FILTER (part = 'mixed') / 1e9 AS mixed_s,
     sum(dur_ns) FILTER (part = 'other') / 1e9 AS other_s,
+    coalesce(sum(dur_ns) FILTER (part = 'lost'), 0) / 1e9 AS lost_s,
     sum(dur_ns) FILTER (part = 'bubble') / 1e9 AS bubble_s,
     sum(dur_ns) FILTER (part = 'waiting') / 1e9 AS waiting_s,
     sum(dur_ns) FILTER (part = 'finished') / 1e9 AS finished_s,
