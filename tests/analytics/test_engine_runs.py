@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import Row, tamper
+from step_engine import Answer, Replica
 from step_engine import play as told
 
 import toolkit
@@ -71,6 +73,13 @@ def deployed(engine: str, level: str = "full") -> Scenario:
     return toolkit.load(SCENARIO | rules)
 
 
+@cache
+def oracle(engine: str) -> tuple[list[Answer], list[Replica]]:
+    """Return what the obvious engine says of a deployment, told once."""
+    simulated = deployed(engine)
+    return told(simulated, build(simulated))
+
+
 def written(engine: str, level: str, folder: Path) -> Path:
     simulated = deployed(engine, level)
     manifest = {
@@ -98,8 +107,7 @@ def test_a_run_of_engines_breaks_no_invariant(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_requests_work_is_the_steps_it_was_in(engine: str, tmp_path: Path) -> None:
-    simulated = deployed(engine)
-    _, replicas = told(simulated, build(simulated))
+    _, replicas = oracle(engine)
     work: dict[int, int] = defaultdict(int)
     for replica in replicas:
         for span in replica.spans:
@@ -118,8 +126,7 @@ def test_a_requests_gaps_are_those_between_its_tokens(
     engine: str, level: str, tmp_path: Path
 ) -> None:
     """Also where it was preempted and computed anew, in one step or in chunks."""
-    simulated = deployed(engine)
-    answers, _ = told(simulated, build(simulated))
+    answers, _ = oracle(engine)
     expected = {
         (number, token): (since, until)
         for number, answer in enumerate(answers)
@@ -234,9 +241,8 @@ def test_one_seed_gives_one_store_byte_for_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", ["full", "requests"])
 def test_prefix_hits_are_those_of_the_obvious_cache(level: str, tmp_path: Path) -> None:
-    simulated = deployed("cached", level)
-    requests = build(simulated)
-    answers, replicas = told(simulated, requests)
+    requests = build(deployed("cached", level))
+    answers, replicas = oracle("cached")
     run = analytics.open(written("cached", level, tmp_path))
     found = run.frame("FROM prefix_cache").to_dicts()[0]
     cached = sum(answer.cached or 0 for answer in answers)

@@ -25,7 +25,7 @@ def tables_named_in(sql: str) -> set[str]:
     """Return what FROM and JOIN name in a view's file, its own named steps left out."""
     body = re.sub(r"--[^\n]*", "", sql)
     body = re.sub(r"ASOF LEFT JOIN", "JOIN", body)
-    steps = set(re.findall(r"\b(\w+) AS \(\s*SELECT", body))
+    steps = set(re.findall(r"\b(\w+) AS (?:NOT MATERIALIZED )?\(\s*SELECT", body))
     found = set(re.findall(r"\b(?:FROM|JOIN)\s+(store\.\w+|[a-z_]+)\b(?!\s*\()", body))
     return found - steps - {"in_table", "excluded"}
 
