@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -304,24 +305,49 @@ SMALL: Mapping[str, Any] = {
 """A scenario that takes no time to play; what it lacks are a deployment and a discipline."""
 
 
+_PIPELINES: Mapping[str, Any] = {"kind": "pipeline"}
+_SPLIT: Mapping[str, Any] = {"kind": "disaggregated", "prompt_machines": 1, "token_machines": 1}
+_ENGINES: Mapping[str, Any] = {"kind": "pipeline", "batching": "continuous", "data_parallel": 2}
+
+_LOOPS: tuple[tuple[Mapping[str, Any], ...], ...] = (
+    (
+        {
+            "deployment": _ENGINES,
+            "workload": {**SMALL["workload"], "entry": "request"},
+        },
+    ),
+    tuple(
+        {"simulation": {"discipline": discipline}, "deployment": deployment}
+        for discipline in ("event", "dejavu")
+        for deployment in (_PIPELINES, _SPLIT)
+    ),
+)
+"""What together needs every loop: engines, whose loop takes as long as all others, and the rest."""
+
+
 def compile_loops() -> None:
     """Compile every loop of simulation and rendering, so that the first run need not wait.
 
     Numba keeps the compiled code beside the package (or in NUMBA_CACHE_DIR);
-    where it is there already this takes a second.
+    where it is there already this takes two seconds.  Engines are compiled in a
+    process of their own beside the others.
     """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(len(_LOOPS), os.cpu_count() or 1), context) as pool:
+        deque(pool.map(_play_small, range(len(_LOOPS))), maxlen=0)
+
+
+def _play_small(which: int) -> None:
+    """Play some of the smallest scenarios, which compiles the loops that they need."""
     from tempfile import TemporaryDirectory
 
     from toolkit.scenario import load
     from toolkit.simulator import simulate
 
-    split = {"kind": "disaggregated", "prompt_machines": 1, "token_machines": 1}
     with TemporaryDirectory(prefix="toolkit-") as folder:
-        for discipline in ("event", "dejavu"):
-            for deployment in ({"kind": "pipeline"}, split):
-                small = {"simulation": {"discipline": discipline}, "deployment": deployment}
-                run(load({**SMALL, **small}), folder, report=False)
-                deque(simulate(load({**SMALL, **small}), accounts=False), maxlen=0)
-        engines = {"kind": "pipeline", "batching": "continuous", "data_parallel": 2}
-        requests = {**SMALL["workload"], "entry": "request"}
-        run(load({**SMALL, "deployment": engines, "workload": requests}), folder, report=False)
+        for parts in _LOOPS[which]:
+            run(load({**SMALL, **parts}), folder, report=False)
+            deque(simulate(load({**SMALL, **parts}), accounts=False), maxlen=0)

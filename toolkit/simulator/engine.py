@@ -156,7 +156,7 @@ def _let_go(
         finished -= 1
 
 
-@compiled
+@inner
 def _end(
     plan: EnginePlan,
     state: EngineState,
@@ -248,7 +248,7 @@ def _route(plan: EnginePlan, state: EngineState, request: int) -> int:
     return best
 
 
-@compiled
+@inner
 def _arrive(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows) -> None:
     """Send the next arrival to a queue, or away."""
     run = state.run[0]

@@ -44,7 +44,6 @@ from toolkit.simulator.kernel import (
     PREFILL,
     QUEUE,
     Rows,
-    compiled,
     heap_pop,
     heap_push,
     inner,
@@ -91,7 +90,7 @@ def _victim(plan: EnginePlan, state: EngineState, replica: int) -> int:
     return worst
 
 
-@compiled
+@inner
 def _evict(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, place: int) -> None:
     """Preempt a request: its KV cache is dropped, and it waits to compute it anew."""
     request = state.running[replica, place]
@@ -104,7 +103,7 @@ def _evict(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, plac
     join(plan, state, waits, replica, request)
 
 
-@compiled
+@inner
 def _grow(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> int:
     """Give every decode the block its next token needs; return how many were preempted."""
     engine, running, block = state.replicas[replica], state.running[replica], plan.limits[0].block
@@ -165,7 +164,7 @@ def _obstacle(
     return np.int64(0)
 
 
-@compiled
+@inner
 def _admit(plan: EnginePlan, state: EngineState, waits: Rows, replica: int, budget: int) -> int:
     """Let requests in while there are seats, tokens and blocks; return the tokens left."""
     engine, shared = state.replicas[replica], len(state.replicas)
@@ -346,7 +345,7 @@ def _until_told(plan: EnginePlan, state: EngineState, replica: int, steps: int) 
     return steps
 
 
-@compiled
+@inner
 def _hand_over_early(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> None:
     """Hand those over whose prompt ends with the step that begins: layers leave as they end."""
     for place in range(state.replicas[replica].count):
@@ -356,7 +355,7 @@ def _hand_over_early(plan: EnginePlan, state: EngineState, waits: Rows, replica:
             hand_over(plan, state, waits, request)
 
 
-@compiled
+@inner
 def form(plan: EnginePlan, state: EngineState, waits: Rows, samples: Rows, replica: int) -> None:
     """Form the next batch of a replica and say when its step, or its run, ends."""
     engine, now = state.replicas[replica], state.run[0].now

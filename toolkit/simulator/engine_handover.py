@@ -54,7 +54,6 @@ from toolkit.simulator.kernel import (
     NOBODY,
     QUEUE,
     Rows,
-    compiled,
     heap_pop,
     heap_push,
     inner,
@@ -130,7 +129,7 @@ def _choose_token_replica(plan: EnginePlan, state: EngineState, request: int) ->
     return best
 
 
-@compiled
+@inner
 def hand_over(plan: EnginePlan, state: EngineState, waits: Rows, request: int) -> None:
     """Find a token replica for a request whose prompt ends now, or with the step that begins."""
     now, this = state.run[0].now, state.requests[request]
@@ -183,7 +182,7 @@ def _wait_over(state: EngineState, waits: Rows, request: int, now: int, cause: i
     this.cause = cause
 
 
-@compiled
+@inner
 def reserve(
     plan: EnginePlan, state: EngineState, waits: Rows, replica: int, preempted: int
 ) -> None:
@@ -278,7 +277,7 @@ def _write_transfer(plan: EnginePlan, state: EngineState, spans: Rows, request: 
             spans.filled[0] += 1
 
 
-@compiled
+@inner
 def land(
     plan: EnginePlan,
     state: EngineState,
@@ -322,7 +321,7 @@ def land(
     sample(plan, state, samples, this.to, now)
 
 
-@compiled
+@inner
 def admit_landed(plan: EnginePlan, state: EngineState, waits: Rows, replica: int) -> None:
     """Let those decode whose KV cache has arrived, while there are seats."""
     engine, heap, now = state.replicas[replica], _landed(state, replica), state.run[0].now

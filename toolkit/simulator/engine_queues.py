@@ -23,7 +23,6 @@ from toolkit.simulator.kernel import (
     NOBODY,
     QUEUE,
     Rows,
-    compiled,
     heap_push,
     heap_remove,
     inner,
@@ -80,7 +79,7 @@ def close(state: EngineState, waits: Rows, request: int, now: int, cause: int) -
     this.since = now
 
 
-@compiled
+@inner
 def join(plan: EnginePlan, state: EngineState, waits: Rows, queue: int, request: int) -> bool:
     """Let a request wait in a queue; return whether it is first there.
 
@@ -160,7 +159,7 @@ def run_end(plan: EnginePlan, state: EngineState, replica: int, steps: int) -> i
     )
 
 
-@compiled
+@inner
 def cut(plan: EnginePlan, state: EngineState, replica: int, since: int) -> None:
     """Let a run end at its first boundary from `since` on, so that a batch is formed there."""
     engine = state.replicas[replica]
