@@ -43,7 +43,7 @@ _OF_THE_QUERY = (
 )
 """Errors that are of a query's making, whatever the files hold."""
 
-MEMORY = "1800MB"
+MEMORY = "1600MB"
 """Memory of a connection; what needs more goes to disk while it is computed."""
 
 

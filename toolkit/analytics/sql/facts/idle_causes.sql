@@ -207,7 +207,7 @@ WITH
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         )
     ),
-    pieces AS (
+    pieces AS NOT MATERIALIZED (
         SELECT * FROM ordered
         UNION ALL
         SELECT
@@ -311,6 +311,11 @@ WITH
         JOIN runs USING (run)
         WHERE pieces.until_ns > pieces.from_ns
     ),
+    -- Most stages are never down: only pauses of those that are may be cut once more.
+    ever_down AS (
+        SELECT DISTINCT run, track
+        FROM down_times
+    ),
     -- What a machine's own down time takes away from a pause.
     overlaid AS (
         SELECT
@@ -320,13 +325,17 @@ WITH
             explained.until_ns,
             explained.in_pipeline,
             explained.cause,
-            list(struct_pack(
-                since_ns := greatest(down_times.from_ns, explained.from_ns),
-                over_ns := least(down_times.until_ns, explained.until_ns),
-                cause := down_times.cause
-            ) ORDER BY down_times.from_ns) AS downs
+            coalesce(
+                list(struct_pack(
+                    since_ns := greatest(down_times.from_ns, explained.from_ns),
+                    over_ns := least(down_times.until_ns, explained.until_ns),
+                    cause := down_times.cause
+                ) ORDER BY down_times.from_ns) FILTER (down_times.run IS NOT NULL),
+                []
+            ) AS downs
         FROM explained
-        JOIN down_times
+        SEMI JOIN ever_down USING (run, track)
+        LEFT JOIN down_times
             ON down_times.run = explained.run
             AND down_times.track = explained.track
             AND down_times.from_ns < explained.until_ns
@@ -347,7 +356,7 @@ WITH
     )
 SELECT run, track, from_ns, until_ns, cause, in_pipeline
 FROM explained
-ANTI JOIN overlaid USING (run, track, from_ns, until_ns)
+ANTI JOIN ever_down USING (run, track)
 UNION ALL
 SELECT run, track, down.since_ns, down.over_ns, down.cause, in_pipeline
 FROM (SELECT run, track, unnest(downs) AS down, in_pipeline FROM overlaid)
