@@ -29,7 +29,13 @@ WITH
             -- Under dejavu the first pass yields the first token, else the prompt has.
             CASE runs.discipline WHEN 'dejavu' THEN token_passes.pass ELSE token_passes.pass + 1 END
                 AS token,
-            coalesce(before.end_ns, first_token.first_token_ns) AS from_ns,
+            coalesce(
+                lag(token_passes.end_ns) OVER (
+                    PARTITION BY requests.run, requests.request
+                    ORDER BY token_passes.pass
+                ),
+                first_token.first_token_ns
+            ) AS from_ns,
             token_passes.end_ns AS until_ns,
             requests.output_tokens
         FROM requests
@@ -38,11 +44,6 @@ WITH
         JOIN token_passes
             ON token_passes.run = requests.run AND token_passes.lead = requests.lead
         LEFT JOIN passed ON passed.run = requests.run AND passed.lead = requests.lead
-        -- Not lag(): a join lets a question about one request read that request only.
-        LEFT JOIN token_passes AS before
-            ON before.run = token_passes.run
-            AND before.lead = token_passes.lead
-            AND before.pass = token_passes.pass - 1
         WHERE
             runs.batching = 'microbatch'
             AND (
