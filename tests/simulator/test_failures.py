@@ -227,3 +227,40 @@ def test_the_published_toy_example_comes_close() -> None:
     took = makespans_s("failure-gpt2.toml")
     assert took["restart"] / took["none"] == pytest.approx(1.89, abs=0.005)
     assert took["replicated"] < took["restart"]
+
+
+def test_what_one_failure_spared_a_later_one_may_still_undo() -> None:
+    """A pass is kept through a failure, and lost as another one breaks the next recovery off."""
+    small = {"layers": 8, "hidden": 2, "heads": 1, "kv_heads": 1, "head_dim": 1, "vocab": 1}
+    hits = ((1, 0.3067), (2, 0.8852), (2, 1.0797))
+    scenario = toolkit.load(
+        {
+            "schema_version": 1,
+            "name": "twice",
+            "model": {**small, "parameters": 100},
+            "hardware": {"machines": 3, "link": {"gbit_per_s": 8e-6}},
+            "deployment": {
+                "kind": "pipeline",
+                "microbatch_size": 2,
+                "replication": "next_stage",
+                "memory_fit": "off",
+            },
+            "workload": {
+                "entries": 2,
+                "entry": "request",
+                "lengths": {"kind": "pairs", "pairs": [[8, 8], [8, 1]]},
+            },
+            "timing": {"kind": "fixed", "prompt_ms": 2, "token_ms": 3},
+            "failure": [
+                {"machine": machine, "at_s": at_s, "restart_s": 0.000333} for machine, at_s in hits
+            ],
+        }
+    )
+    run = play(scenario)
+    for name, passes in (("prefill", 1), ("decode", 7)):
+        spans = run.named("spans", name) & run.of("stage")
+        assert np.bincount(run["spans"]["track"][spans]).tolist() == [passes] * 3
+        totals = run.named("totals", name) & np.isin(run["totals"]["track"], run.tracks("stage"))
+        assert run["totals"]["count"][totals].tolist() == [passes] * 3
+    # Spared once: the first failure cost less than all that was done by then.
+    assert np.count_nonzero(run.named("spans", "restore")) > 1

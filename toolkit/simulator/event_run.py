@@ -96,7 +96,7 @@ class EventRun:
         order = np.argsort(fates[:, 0], kind="stable")
         start = np.searchsorted(fates[order, 0], np.arange(len(self._batches) + 1))
         faults = self._plan.faults._replace(
-            fates=np.append(fates[order, 1], NULL),
+            fates=np.append(_least_from_here(*fates[order].T), NULL),
             fate_start=start.astype(np.int64),
             horizon=int(self._state.batches["finish"].max()),
         )
@@ -244,6 +244,18 @@ def _no_end_in_sight(scenario: Scenario, left: int) -> InputError:
         f"{left:,} microbatches are not done",
         'use a longer mtbf_h, shorter requests, or deployment.replication = "next_stage"',
     )
+
+
+def _least_from_here(batch: I8, kept: I8) -> I8:
+    """Return what is left of each attempt in the end: what one failure spares a later one may not.
+
+    `batch` ascends; `kept` are the passes that each failure of a batch in turn left.
+    """
+    if not len(kept):
+        return kept
+    apart = batch * (int(kept.max()) + 1)  # from the back, the least begins anew with each batch
+    least: I8 = np.minimum.accumulate((kept + apart)[::-1])[::-1] - apart
+    return least
 
 
 def _refuse_too_large(scenario: Scenario, plan_: Plan) -> None:

@@ -87,7 +87,7 @@ class Faults(NamedTuple):
     bytes that a decode pass adds to it, `tracks` (pipelines, stages) where
     replicas leave.
 
-    `fates` say how many passes of a batch each failure in turn left it,
+    `fates` say how many passes of a batch each failure and those after it left,
     batch b's from `fate_start[b]` on: known once all has been played.  What
     outlasts `horizon` is cut there.
     """
