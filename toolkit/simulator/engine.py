@@ -67,7 +67,9 @@ from toolkit.simulator.engine_state import (
     EnginePlan,
     EngineState,
     ends_full,
+    plan_reference,
     queues_full,
+    state_reference,
     tables_full,
 )
 from toolkit.simulator.engine_swap import write_moves
@@ -80,6 +82,7 @@ from toolkit.simulator.kernel import (
     compiled,
     heap_pop,
     inner,
+    rows_reference,
     wait_row,
 )
 from toolkit.trace.columns import NULL
@@ -308,6 +311,26 @@ def advance(
     ``spans`` are written up to row `limit`, 0 asks for none.  Returns the time
     before which no span is still to be written; -1 once all is done.
     """
+    return _play(
+        plan_reference(plan),
+        state_reference(state),
+        rows_reference(waits),
+        rows_reference(samples),
+        rows_reference(spans),
+        limit,
+    )
+
+
+@inner
+def _play(
+    plan: EnginePlan,
+    state: EngineState,
+    waits: Rows,
+    samples: Rows,
+    spans: Rows,
+    limit: int,
+) -> int:
+    """Play as :func:`advance` says."""
     run, replicas = state.run[0], state.replicas
     keep = limit > 0
     room, moves = 7 * state.running.shape[1] + 16, state.moves.shape[1]

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from toolkit.simulator.kernel import I8, Records, inner, records
+from toolkit.simulator.reference import ReferenceType, by_reference
 
 __all__ = [
     "CacheState",
@@ -61,6 +62,13 @@ class CacheState(NamedTuple):
     buckets: I8
     tables: I8
     spare: I8
+
+
+class CacheReference(ReferenceType):
+    pass
+
+
+cache_reference = by_reference(CacheState._fields, CacheReference)
 
 
 def new_cache(replicas: int, blocks: int, seats: int, longest: int) -> CacheState:

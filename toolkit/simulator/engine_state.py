@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.costs.steps import StepCosts
-from toolkit.simulator.engine_cache import CacheState, no_cache, with_more_tables
+from toolkit.simulator.engine_cache import CacheState, cache_reference, no_cache, with_more_tables
 from toolkit.simulator.kernel import I8, Records, Rows, compiled, inner, records
+from toolkit.simulator.reference import ReferenceType, by_reference
 from toolkit.trace.columns import NULL, name_key
 
 __all__ = ["EnginePlan", "EngineState", "grown", "new_state", "run_ns", "sample_rows", "step_ns"]
@@ -159,6 +160,18 @@ class EngineState(NamedTuple):
     cache: CacheState
     moves: I8
     moved: I8
+
+
+class PlanReference(ReferenceType):
+    pass
+
+
+class StateReference(ReferenceType):
+    pass
+
+
+plan_reference = by_reference(EnginePlan._fields, PlanReference)
+state_reference = by_reference(EngineState._fields, StateReference, cache=cache_reference)
 
 
 def sample_rows(capacity: int) -> Rows:

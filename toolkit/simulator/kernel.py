@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from toolkit.simulator.reference import ReferenceType, by_reference
 from toolkit.trace.columns import NULL, name_key
 
 __all__ = [
@@ -77,6 +78,12 @@ class Rows(NamedTuple):
         more[: len(self.rows)] = self.rows
         return Rows(self.filled, more)
 
+
+class RowsReference(ReferenceType):
+    pass
+
+
+rows_reference = by_reference(Rows._fields, RowsReference)
 
 _OPTIONS: Any = {"cache": True, "nogil": True}
 _NO_WRAPPERS: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
