@@ -133,6 +133,14 @@ def pairs_of_work(folder: Path) -> Iterator[Work]:
         steps_of(less_chat),
         partial(step_engine.play, less_chat, build(less_chat)),
     )
+    whole = engines(20_000, level="full")
+    yield (
+        "engines to Parquet",
+        steps_of(whole),
+        lambda: write_store(folder / "engines", toolkit.simulate(whole), {}),
+        steps_of(less_chat),
+        partial(step_engine.play, less_chat, build(less_chat)),
+    )
     exhaust(bare)
     study = figure17()
     list(candidates(study, machines=(1, 2)))
@@ -162,7 +170,7 @@ def pairs_of_work(folder: Path) -> Iterator[Work]:
     )
 
 
-def engines(requests: int) -> Scenario:
+def engines(requests: int, level: str = "requests") -> Scenario:
     """Return eight engines on an H100 each, under chat like the Azure conversation trace."""
     return toolkit.load(
         {
@@ -173,11 +181,11 @@ def engines(requests: int) -> Scenario:
             "deployment": {"kind": "pipeline", "batching": "continuous", "data_parallel": 8},
             "workload": {
                 "entries": requests,
-                "arrivals": {"kind": "poisson", "rate_per_s": 100.0},
+                "arrivals": {"kind": "poisson", "rate_per_s": 48.0},
                 "lengths": {"kind": "catalog", "name": "azure-2023-conversation"},
             },
             "timing": {"kind": "roofline"},
-            "trace": {"level": "requests"},
+            "trace": {"level": level},
         }
     )
 

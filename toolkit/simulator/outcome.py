@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from heapq import heappop, heappush
 
 import numpy as np
 import numpy.typing as npt
 
 from toolkit.scenario.model import Scenario
-from toolkit.simulator.kernel import SPAN_FIELDS, Records, records
+from toolkit.simulator.kernel import (
+    SPAN_FIELDS,
+    Records,
+    compiled,
+    heap_pop,
+    heap_push,
+    records,
+)
 from toolkit.simulator.layout import Layout
 from toolkit.trace.columns import NULL, Chunk, Values, name_key
 from toolkit.units import HOUR_S, NS_PER_S
@@ -247,24 +253,32 @@ def assign_lanes(
 
     Those refused get none.
     """
-    track = np.full(len(arrival_ns), NULL)
-    free: list[int] = []
-    ending: list[tuple[int, int]] = []
-    lanes = 0
     by_arrival = np.argsort(arrival_ns, kind="stable")
     if refused is not None:
         by_arrival = by_arrival[~refused[by_arrival]]
-    order, finish = by_arrival.tolist(), finish_ns.tolist()
-    for entry, arrival in zip(order, arrival_ns[by_arrival].tolist(), strict=True):
-        while ending and ending[0][0] <= arrival:
-            heappush(free, heappop(ending)[1])
-        if free:
-            lane = heappop(free)
-        else:
-            lane, lanes = lanes, lanes + 1
-        track[entry] = first_track + lane
-        heappush(ending, (finish[entry], lane))
+    track = np.full(len(arrival_ns), NULL)
+    lanes = _take_lanes(by_arrival, arrival_ns, finish_ns, first_track, track)
     return Lanes(track, lanes)
+
+
+@compiled
+def _take_lanes(order: I8, arrival_ns: I8, finish_ns: I8, first_track: int, track: I8) -> int:
+    """Give entries their tracks in order of arrival; return how many lanes that takes."""
+    free, ending = np.zeros((len(order), 2), np.int64), np.zeros((len(order), 2), np.int64)
+    free_size, ending_size = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    lanes = 0
+    for entry in order:
+        while ending_size[0] > 0 and ending[0, 0] <= arrival_ns[entry]:
+            _, lane = heap_pop(ending, ending_size)
+            heap_push(free, free_size, lane, lane)
+        if free_size[0] > 0:
+            _, lane = heap_pop(free, free_size)
+        else:
+            lane = lanes
+            lanes += 1
+        track[entry] = first_track + lane
+        heap_push(ending, ending_size, finish_ns[entry], lane)
+    return lanes
 
 
 class Totals:
