@@ -311,26 +311,8 @@ def advance(
     ``spans`` are written up to row `limit`, 0 asks for none.  Returns the time
     before which no span is still to be written; -1 once all is done.
     """
-    return _play(
-        plan_reference(plan),
-        state_reference(state),
-        rows_reference(waits),
-        rows_reference(samples),
-        rows_reference(spans),
-        limit,
-    )
-
-
-@inner
-def _play(
-    plan: EnginePlan,
-    state: EngineState,
-    waits: Rows,
-    samples: Rows,
-    spans: Rows,
-    limit: int,
-) -> int:
-    """Play as :func:`advance` says."""
+    plan, state = plan_reference(plan), state_reference(state)
+    waits, samples, spans = (rows_reference(waits), rows_reference(samples), rows_reference(spans))
     run, replicas = state.run[0], state.replicas
     keep = limit > 0
     room, moves = 7 * state.running.shape[1] + 16, state.moves.shape[1]

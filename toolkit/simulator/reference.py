@@ -16,7 +16,7 @@ from numba.experimental import structref
 
 __all__ = ["ReferenceType", "by_reference"]
 
-_compiler: Any = structref
+_compiler: Any = structref  # it ships no types
 
 
 class ReferenceType(types.StructRef):
