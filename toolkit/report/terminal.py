@@ -268,7 +268,7 @@ def _stages(findings: Findings) -> RenderableType | None:
     key = Text()
     used = findings["utilisation"]
     for part, (cell, colour) in _CELLS.items():
-        if cell.strip() and (part not in ("other", "lost") or used[f"{part}_s"].sum()):
+        if cell.strip() and (part not in ("mixed", "other", "lost") or used[f"{part}_s"].sum()):
             key.append(cell, colour).append(f" {words.PARTS[part]}   ", "dim")
     return Group(table, key)
 
